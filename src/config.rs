@@ -1,0 +1,292 @@
+//! All settings and their defaults, in one table; checked once, when a store is opened.
+
+use crate::order::{InvalidDay, InvalidSetId, SetId};
+use crate::replica::{Identity, Replica, ReplicaError};
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The defaults, used by code and docs alike.
+pub(crate) mod defaults {
+    use super::Duration;
+
+    /// From the call on, for every operation.
+    pub(crate) const DEADLINE: Duration = Duration::from_secs(5);
+    /// The largest payload. Above it sled puts values into files of their own that are never synced.
+    pub(crate) const VALUE_BYTES_MAX: usize = 7 * 1024;
+    /// Operations under way in one SET.
+    pub(crate) const IN_FLIGHT_MAX: usize = 65_536;
+    /// Bytes under way in one SET.
+    pub(crate) const IN_FLIGHT_BYTES_MAX: usize = 64 << 20;
+    /// For each replica to open. A replica that takes longer is out.
+    pub(crate) const OPEN_TIMEOUT: Duration = Duration::from_secs(60);
+    /// For `close`, over all SETs.
+    pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+    /// sled's page cache for each open day of each replica. sled treats it as a hint.
+    pub(crate) const CACHE_BYTES: u64 = 64 << 20;
+}
+
+/// How many replicas hold an order (N), how many a read asks (R), how many must have synced a write (W).
+///
+/// With R + W > N strong reads see every acknowledged write. Printed and parsed as `N,R,W`.
+///
+/// ```
+/// use ordermint::Quorum;
+/// let quorum = Quorum::new(3, 2, 2)?;
+/// assert_eq!(quorum, Quorum::majority(3)?);
+/// assert_eq!("3,2,2".parse::<Quorum>()?, quorum);
+/// assert!(Quorum::new(3, 2, 4).is_err());
+/// # Ok::<(), ordermint::ConfigError>(())
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Quorum {
+    n: u8,
+    r: u8,
+    w: u8,
+}
+
+impl Quorum {
+    /// The largest N: 9.
+    pub const N_MAX: u8 = 9;
+
+    /// # Errors
+    /// [`ConfigError::Quorum`] unless 1 <= R <= N, 1 <= W <= N and N <= 9.
+    pub const fn new(n: u8, r: u8, w: u8) -> Result<Quorum, ConfigError> {
+        if n == 0 || n > Self::N_MAX || r == 0 || r > n || w == 0 || w > n {
+            return Err(ConfigError::Quorum { n: n as u64, r: r as u64, w: w as u64 });
+        }
+        Ok(Quorum { n, r, w })
+    }
+
+    /// R and W the smallest majority of `n`.
+    ///
+    /// # Errors
+    /// [`ConfigError::Quorum`] unless 1 <= N <= 9.
+    pub const fn majority(n: u8) -> Result<Quorum, ConfigError> {
+        Quorum::new(n, n / 2 + 1, n / 2 + 1)
+    }
+
+    /// Replicas of a SET.
+    #[must_use]
+    pub const fn n(self) -> u8 {
+        self.n
+    }
+
+    /// Replicas that a read asks.
+    #[must_use]
+    pub const fn r(self) -> u8 {
+        self.r
+    }
+
+    /// Replicas that must have synced a write before it is acknowledged.
+    #[must_use]
+    pub const fn w(self) -> u8 {
+        self.w
+    }
+
+    /// Whether every read set meets every write set, R + W > N; without it no read is linearizable.
+    #[must_use]
+    pub const fn is_strict(self) -> bool {
+        self.r + self.w > self.n
+    }
+
+    /// A majority of N.
+    #[must_use]
+    pub(crate) const fn majority_of_n(self) -> u8 {
+        self.n / 2 + 1
+    }
+
+    /// Replicas on which an epoch must be claimed: every write set and every other claim must meet it.
+    #[must_use]
+    pub(crate) const fn claim(self) -> u8 {
+        let meets_writes = self.n - self.w + 1;
+        if meets_writes > self.majority_of_n() { meets_writes } else { self.majority_of_n() }
+    }
+}
+
+impl fmt::Display for Quorum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{},{},{}", self.n, self.r, self.w)
+    }
+}
+
+impl FromStr for Quorum {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Quorum, ConfigError> {
+        let malformed = || ConfigError::QuorumText { given: text.chars().take(32).collect() };
+        let parts: Vec<&str> = text.split(',').collect();
+        let [n, r, w] = parts[..] else { return Err(malformed()) };
+        let number = |part: &str| match part.bytes().all(|b| b.is_ascii_digit()) {
+            true => part.parse::<u64>().map_err(|_| malformed()),
+            false => Err(malformed()),
+        };
+        let (n, r, w) = (number(n)?, number(r)?, number(w)?);
+        let small = |value: u64| u8::try_from(value).map_err(|_| ConfigError::Quorum { n, r, w });
+        Quorum::new(small(n)?, small(r)?, small(w)?)
+    }
+}
+
+/// What a replica is opened with.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct OpenReplica {
+    /// The SET.
+    pub set: SetId,
+    /// The place in the SET, from 0.
+    pub index: u8,
+    /// The directory, below the store's home where it was given as a relative path; `None` for replicas without one.
+    pub dir: Option<PathBuf>,
+    /// Whether to make the replica where there is none.
+    pub create: bool,
+    /// sled's page cache for each open day, in bytes.
+    pub cache_bytes: u64,
+}
+
+/// Opens a replica.
+pub type OpenFn = Arc<dyn Fn(&OpenReplica) -> Result<Arc<dyn Replica>, ReplicaError> + Send + Sync>;
+
+/// One SET: its id, its weight and where its replicas are.
+#[derive(Clone)]
+pub struct SetConfig {
+    pub(crate) id: SetId,
+    pub(crate) weight: u32,
+    pub(crate) replicas: Vec<ReplicaConfig>,
+}
+
+#[derive(Clone)]
+pub(crate) struct ReplicaConfig {
+    pub(crate) dir: Option<PathBuf>,
+    pub(crate) open: OpenFn,
+}
+
+impl fmt::Debug for ReplicaConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReplicaConfig").field("dir", &self.dir).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for SetConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SetConfig").field("id", &self.id).field("replicas", &self.replicas).finish_non_exhaustive()
+    }
+}
+
+impl SetConfig {
+    /// A SET without replicas yet; it needs N of them.
+    #[must_use]
+    pub fn new(id: SetId) -> SetConfig {
+        SetConfig { id, weight: 1, replicas: Vec::new() }
+    }
+
+    /// Adds replicas on sled, one for each directory. Relative paths are taken from the store's home.
+    #[must_use]
+    pub fn replicas<P: Into<PathBuf>>(mut self, dirs: impl IntoIterator<Item = P>) -> SetConfig {
+        for dir in dirs {
+            let open: OpenFn = Arc::new(crate::replica::open_sled);
+            self.replicas.push(ReplicaConfig { dir: Some(dir.into()), open });
+        }
+        self
+    }
+
+    /// Adds a replica of your own. `open` is called at every open of the store, on a thread of its own.
+    #[must_use]
+    pub fn replica_with<F>(mut self, open: F) -> SetConfig
+    where
+        F: Fn(&OpenReplica) -> Result<Arc<dyn Replica>, ReplicaError> + Send + Sync + 'static,
+    {
+        self.replicas.push(ReplicaConfig { dir: None, open: Arc::new(open) });
+        self
+    }
+
+    /// Adds `n` replicas in memory: for tests; they end with the store.
+    #[must_use]
+    pub fn in_memory(mut self, n: usize) -> SetConfig {
+        for _ in 0..n {
+            let open: OpenFn = Arc::new(crate::replica::open_memory);
+            self.replicas.push(ReplicaConfig { dir: None, open });
+        }
+        self
+    }
+
+    /// The SET's share of new orders beside the others'. Default 1, from 1 to 1,000.
+    #[must_use]
+    pub fn weight(mut self, weight: u32) -> SetConfig {
+        self.weight = weight;
+        self
+    }
+}
+
+/// A setting that makes no sense.
+#[derive(Clone, PartialEq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// N, R and W do not fit together.
+    #[error("a quorum needs 1 <= R <= N, 1 <= W <= N and N <= 9, got N={n} R={r} W={w}")]
+    Quorum {
+        /// N as given.
+        n: u64,
+        /// R as given.
+        r: u64,
+        /// W as given.
+        w: u64,
+    },
+    /// Not of the form `N,R,W`.
+    #[error("a quorum is written N,R,W, got {given:?}")]
+    QuorumText {
+        /// What was given, at most 32 characters of it.
+        given: String,
+    },
+    /// No SET id.
+    #[error(transparent)]
+    SetId(#[from] InvalidSetId),
+    /// No day.
+    #[error(transparent)]
+    Day(#[from] InvalidDay),
+    /// A store needs at least one SET, or a home in which one is found.
+    #[error("a store needs at least one SET")]
+    NoSets,
+    /// One SET was added twice.
+    #[error("SET {set} was added twice")]
+    DuplicateSet {
+        /// The SET.
+        set: SetId,
+    },
+    /// One directory was given to two replicas, or to one and the inside of it to another.
+    #[error("{dir} was given to two replicas", dir = dir.display())]
+    DuplicateDirectory {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// A SET has not N replicas.
+    #[error("SET {set} has {given} replicas, the quorum asks for {n}")]
+    ReplicaCount {
+        /// The SET.
+        set: SetId,
+        /// How many were given.
+        given: usize,
+        /// N.
+        n: u8,
+    },
+    /// A number is outside its range.
+    #[error("{name} must be from {min} to {max}, got {given}")]
+    OutOfRange {
+        /// The setting.
+        name: &'static str,
+        /// What was given.
+        given: u64,
+        /// The least allowed.
+        min: u64,
+        /// The most allowed.
+        max: u64,
+    },
+}
+
+/// What the store's directories say about it without being opened; see [`crate::Builder::open`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Discovered {
+    pub(crate) dir: PathBuf,
+    pub(crate) identity: Identity,
+}

@@ -1,0 +1,325 @@
+//! The one error callers see. Each variant answers: did anything change, is a retry safe, who has to act?
+
+use crate::config::ConfigError;
+use crate::order::{Day, InvalidDay, InvalidSetId, OrderNumber, ParseOrderNumberError, SetId};
+use crate::replica::{ReplicaError, Version};
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// Why an operation gave no result.
+#[derive(Clone, PartialEq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A setting makes no sense. Nothing changed; the programmer or the operator acts.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A text or an integer is no order number. Nothing changed; whoever typed it acts.
+    #[error(transparent)]
+    ParseOrderNumber(#[from] ParseOrderNumberError),
+    /// The number names a SET that this store does not have. Nothing changed; a retry gives the same.
+    #[error("this store has no SET {set}")]
+    UnknownSet {
+        /// The SET.
+        set: SetId,
+    },
+    /// The payload is over the cap. Nothing changed; the caller acts.
+    #[error("a payload of {bytes} bytes is over the cap of {max}")]
+    ValueTooLarge {
+        /// Its length.
+        bytes: usize,
+        /// The cap.
+        max: usize,
+    },
+    /// Nothing was sent to any replica, nothing changed, and a retry is safe.
+    #[error("nothing was written: {reason}")]
+    NotAttempted {
+        /// Why.
+        reason: NotAttempted,
+    },
+    /// Some replicas may hold the write and fewer than W confirmed it. Whether it counts is open: the order may be there
+    /// now, later, or never. A plain retry may double it.
+    #[error(
+        "not known whether {number} was stored ({token}): need {need}, got {acked} good and {failed} failed, {in_flight} still out",
+        number = token.number
+    )]
+    Ambiguous {
+        /// Names the write.
+        token: WriteToken,
+        /// Replicas that confirmed it.
+        acked: u8,
+        /// Replicas that failed.
+        failed: u8,
+        /// Replicas that did not answer yet.
+        in_flight: u8,
+        /// W.
+        need: u8,
+    },
+    /// Too few replicas could answer a read. Nothing changed; a retry is safe once replicas are back.
+    #[error("quorum lost in SET {set}: need {need} of {of}, got {good} good; {missing}")]
+    QuorumLost {
+        /// The SET.
+        set: SetId,
+        /// Answers needed.
+        need: u8,
+        /// Replicas of the SET.
+        of: u8,
+        /// Good answers.
+        good: u8,
+        /// What the others said.
+        missing: Faults,
+    },
+    /// The time was up before enough replicas had answered a read. Nothing changed; a retry is safe.
+    #[error("the deadline passed: need {need}, got {good} good of {asked} asked in SET {set}")]
+    DeadlineExceeded {
+        /// The SET.
+        set: SetId,
+        /// Answers needed.
+        need: u8,
+        /// Replicas asked.
+        asked: u8,
+        /// Good answers.
+        good: u8,
+    },
+    /// A version was found on fewer than W replicas and could not be written back to W. A retry is safe.
+    #[error("{number} was found, but on fewer than {need} replicas, and could not be written to more")]
+    Unconfirmed {
+        /// The order.
+        number: OrderNumber,
+        /// W.
+        need: u8,
+    },
+    /// Every replica that holds it holds damaged bytes. Nothing changed; the operator acts (restore from a backup).
+    #[error("no replica of SET {set} can read {number}: {faults}")]
+    Corrupt {
+        /// The SET.
+        set: SetId,
+        /// The order, or the first of a range.
+        number: OrderNumber,
+        /// What each says.
+        faults: Faults,
+    },
+    /// Two replicas hold different bytes under one version. Nothing changed; the operator acts.
+    #[error("replicas hold different bytes for {number} under version {version}")]
+    Diverged {
+        /// The order.
+        number: OrderNumber,
+        /// The version.
+        version: Version,
+    },
+    /// The directory is open in another process. Nothing changed; close that one first.
+    #[error("{dir} is in use by another process", dir = dir.display())]
+    InUse {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// A directory holds a replica of another store, SET or place. Nothing changed; the operator mends the paths.
+    #[error("{dir} holds {found}, not {expected}", dir = dir.display())]
+    ForeignReplica {
+        /// The directory.
+        dir: PathBuf,
+        /// What it should hold.
+        expected: String,
+        /// What it holds.
+        found: String,
+    },
+    /// The builder's SETs or quorum are not those the store remembers. Nothing changed; the programmer acts.
+    #[error("the store has {stored}, the builder was given {given}")]
+    MapMismatch {
+        /// What the store remembers.
+        stored: String,
+        /// What the builder was given.
+        given: String,
+    },
+    /// There is no store below that directory. Nothing changed.
+    #[error("no store in {home}", home = home.display())]
+    NoStore {
+        /// The directory.
+        home: PathBuf,
+    },
+    /// A new SET is made on all of its replicas or not at all, and one could not be made. The operator acts; open again then.
+    #[error("SET {set} cannot be made: {faults}")]
+    CannotForm {
+        /// The SET.
+        set: SetId,
+        /// What went wrong where.
+        faults: Faults,
+    },
+    /// The system refused something outside the replicas. The operator acts.
+    #[error("{action}: {message}")]
+    System {
+        /// What was tried.
+        action: String,
+        /// What the system said.
+        message: String,
+    },
+    /// The store was closed. Operations under way at that time answer for themselves; this one was not started.
+    #[error("the store is closed")]
+    Closed,
+}
+
+/// Why a write was not sent to any replica.
+#[derive(Clone, PartialEq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotAttempted {
+    /// As much is under way in the SET as is allowed. Retry when some of it has been answered.
+    #[error("SET {set} is busy: {operations} operations and {bytes} bytes in flight")]
+    Busy {
+        /// The SET.
+        set: SetId,
+        /// Operations in flight.
+        operations: usize,
+        /// Bytes in flight.
+        bytes: usize,
+    },
+    /// Fewer than W replicas of the SET take writes. Retry when the operator has brought one back.
+    #[error("SET {set} takes no writes: need {need} of {of} replicas, have {have}; {missing}")]
+    NoQuorum {
+        /// The SET.
+        set: SetId,
+        /// Replicas needed: W, or what a claim or a lease asks for.
+        need: u8,
+        /// Replicas of the SET.
+        of: u8,
+        /// Replicas that take writes.
+        have: u8,
+        /// What is wrong with the others.
+        missing: Faults,
+    },
+    /// No sequences were leased before the deadline. Retry.
+    #[error("SET {set} got no sequences before the deadline")]
+    NoLease {
+        /// The SET.
+        set: SetId,
+    },
+    /// The SET used up its 10^10 numbers of the day. Retry tomorrow.
+    #[error("SET {set} has no number left on {day}")]
+    DayFull {
+        /// The SET.
+        set: SetId,
+        /// The day.
+        day: Day,
+    },
+    /// The clock is more than a day away from what the store remembers. The operator looks at the clock, then
+    /// [`accept_clock`](crate::OrderStore::accept_clock).
+    #[error("the clock shows {clock}, the newest day on record in SET {set} is {known}: more than a day apart")]
+    ClockJump {
+        /// The SET.
+        set: SetId,
+        /// The newest day on record.
+        known: Day,
+        /// The day by the clock.
+        clock: Day,
+    },
+    /// The clock shows no day between 2000-01-01 and 3023-12-31. The operator acts.
+    #[error("the clock is outside 2000-01-01 to 3023-12-31: {wall_ms} ms since 1970")]
+    ClockOutOfRange {
+        /// What it shows.
+        wall_ms: i64,
+    },
+}
+
+impl Error {
+    /// Whether the same call, made again later, may succeed without doing anything twice.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            // Nothing was sent.
+            Error::NotAttempted { reason } => match reason {
+                NotAttempted::Busy { .. } | NotAttempted::NoQuorum { .. } | NotAttempted::NoLease { .. } => true,
+                // Somebody has to look at a clock, or a day has to pass, first.
+                NotAttempted::DayFull { .. } | NotAttempted::ClockJump { .. } | NotAttempted::ClockOutOfRange { .. } => false,
+            },
+            // Reads change nothing that was not decided before.
+            Error::QuorumLost { .. } | Error::DeadlineExceeded { .. } | Error::Unconfirmed { .. } => true,
+            // The other process may end.
+            Error::InUse { .. } => true,
+            // The order may be there: again would be twice.
+            Error::Ambiguous { .. } => false,
+            // The same call gives the same answer.
+            Error::Config(_)
+            | Error::ParseOrderNumber(_)
+            | Error::UnknownSet { .. }
+            | Error::ValueTooLarge { .. }
+            | Error::Corrupt { .. }
+            | Error::Diverged { .. }
+            | Error::ForeignReplica { .. }
+            | Error::MapMismatch { .. }
+            | Error::NoStore { .. }
+            | Error::CannotForm { .. }
+            | Error::System { .. }
+            | Error::Closed => false,
+        }
+    }
+
+    /// Whether it is open if the write counts.
+    #[must_use]
+    pub fn outcome_unknown(&self) -> bool {
+        matches!(self, Error::Ambiguous { .. })
+    }
+}
+
+impl From<InvalidSetId> for Error {
+    fn from(error: InvalidSetId) -> Error {
+        Error::Config(ConfigError::SetId(error))
+    }
+}
+
+impl From<InvalidDay> for Error {
+    fn from(error: InvalidDay) -> Error {
+        Error::Config(ConfigError::Day(error))
+    }
+}
+
+/// What is wrong with which replicas of a SET.
+#[derive(Clone, PartialEq, Default, Debug)]
+pub struct Faults(pub Vec<(u8, ReplicaError)>);
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("no replica reports a fault");
+        }
+        for (at, (index, error)) in self.0.iter().enumerate() {
+            let comma = if at == 0 { "" } else { ", " };
+            write!(f, "{comma}replica {index}: {error}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Names one write of one order, for the time when its outcome is asked. Printed as `number@epoch.counter`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct WriteToken {
+    /// The order.
+    pub number: OrderNumber,
+    /// The version of the write.
+    pub version: Version,
+}
+
+impl fmt::Display for WriteToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.number, self.version)
+    }
+}
+
+/// Not what a [`WriteToken`] prints as.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("a write token is a number, @, epoch, a dot, counter")]
+pub struct ParseWriteTokenError;
+
+impl FromStr for WriteToken {
+    type Err = ParseWriteTokenError;
+
+    fn from_str(text: &str) -> Result<WriteToken, ParseWriteTokenError> {
+        let (number, version) = text.split_once('@').ok_or(ParseWriteTokenError)?;
+        let (epoch, counter) = version.split_once('.').ok_or(ParseWriteTokenError)?;
+        let version = Version {
+            epoch: epoch.parse().map_err(|_| ParseWriteTokenError)?,
+            counter: counter.parse().map_err(|_| ParseWriteTokenError)?,
+        };
+        let token = WriteToken { number: number.parse().map_err(|_| ParseWriteTokenError)?, version };
+        // One spelling only: `+1` and `01` parse as integers.
+        if token.to_string() == text { Ok(token) } else { Err(ParseWriteTokenError) }
+    }
+}

@@ -1,0 +1,171 @@
+//! An answer that is under way: a future for any runtime, and a thing a thread can wait for.
+
+use crate::error::Error;
+use parking_lot::{Condvar, Mutex};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+/// The answer to an operation that was sent when the method was called.
+///
+/// Await it on any runtime, or [`wait`](Pending::wait) for it on a thread; the operation ends by its deadline either way.
+/// Dropping it cancels nothing: an order may then exist under a number that nobody knows.
+#[must_use = "the operation is under way; its answer, a number perhaps, comes through this"]
+#[derive(Debug)]
+pub struct Pending<T> {
+    state: State<T>,
+}
+
+#[derive(Debug)]
+enum State<T> {
+    Ready(Option<Result<T, Error>>),
+    // A channel from a library either blocks or is a future; one that is polled first and waited for later panics. Hence our own.
+    Waiting(Arc<Slot<T>>),
+}
+
+#[derive(Debug)]
+struct Slot<T> {
+    inner: Mutex<Inner<T>>,
+    arrived: Condvar,
+}
+
+#[derive(Debug)]
+struct Inner<T> {
+    answer: Option<Result<T, Error>>,
+    waker: Option<Waker>,
+    /// A thread waits at the condition variable.
+    parked: bool,
+}
+
+/// The other end. Answers exactly once: with `complete`, or with [`Error::Closed`] when dropped.
+#[derive(Debug)]
+pub(crate) struct Promise<T> {
+    slot: Option<Arc<Slot<T>>>,
+}
+
+impl<T> Pending<T> {
+    /// An answer that is there already.
+    pub(crate) fn ready(answer: Result<T, Error>) -> Pending<T> {
+        Pending { state: State::Ready(Some(answer)) }
+    }
+
+    /// Both ends.
+    pub(crate) fn new() -> (Promise<T>, Pending<T>) {
+        let inner = Mutex::new(Inner { answer: None, waker: None, parked: false });
+        let slot = Arc::new(Slot { inner, arrived: Condvar::new() });
+        (Promise { slot: Some(Arc::clone(&slot)) }, Pending { state: State::Waiting(slot) })
+    }
+
+    /// Blocks until the answer is there, which is at the operation's deadline at the latest.
+    ///
+    /// # Errors
+    /// What the operation failed with.
+    ///
+    /// # Panics
+    /// When the answer was taken before by polling this as a future to its end, as futures do.
+    pub fn wait(self) -> Result<T, Error> {
+        match self.state {
+            State::Ready(answer) => answer.expect(TAKEN),
+            State::Waiting(slot) => {
+                let mut inner = slot.inner.lock();
+                loop {
+                    if let Some(answer) = inner.answer.take() {
+                        return answer;
+                    }
+                    inner.parked = true;
+                    slot.arrived.wait(&mut inner);
+                }
+            }
+        }
+    }
+
+    /// Blocks for at most `patience`.
+    ///
+    /// # Errors
+    /// The outer error gives the operation back when the time was up; it goes on.
+    pub fn wait_timeout(self, patience: Duration) -> Result<Result<T, Error>, Pending<T>> {
+        let slot = match self.state {
+            State::Ready(answer) => return Ok(answer.expect(TAKEN)),
+            State::Waiting(slot) => slot,
+        };
+        let until = Instant::now().checked_add(patience);
+        let mut inner = slot.inner.lock();
+        loop {
+            if let Some(answer) = inner.answer.take() {
+                return Ok(answer);
+            }
+            if until.is_some_and(|until| Instant::now() >= until) {
+                inner.parked = false;
+                drop(inner);
+                return Err(Pending { state: State::Waiting(slot) });
+            }
+            inner.parked = true;
+            match until {
+                Some(until) => {
+                    let _ = slot.arrived.wait_until(&mut inner, until);
+                }
+                // So far away that the clock cannot say it: for ever.
+                None => slot.arrived.wait(&mut inner),
+            }
+        }
+    }
+}
+
+const TAKEN: &str = "the answer was taken when this future was ready";
+
+impl<T> Future for Pending<T> {
+    type Output = Result<T, Error>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T, Error>> {
+        let this = self.get_mut();
+        let slot = match &mut this.state {
+            State::Ready(answer) => return Poll::Ready(answer.take().expect(TAKEN)),
+            State::Waiting(slot) => slot,
+        };
+        let mut inner = slot.inner.lock();
+        if let Some(answer) = inner.answer.take() {
+            drop(inner);
+            this.state = State::Ready(None);
+            return Poll::Ready(answer);
+        }
+        match &mut inner.waker {
+            Some(waker) => waker.clone_from(context.waker()),
+            none => *none = Some(context.waker().clone()),
+        }
+        Poll::Pending
+    }
+}
+
+// Nothing in it is ever pinned in place.
+impl<T> Unpin for Pending<T> {}
+
+impl<T> Promise<T> {
+    /// Gives the answer and wakes whoever waits. The waker is the user's code: never called on a replica's thread.
+    pub(crate) fn complete(mut self, answer: Result<T, Error>) {
+        self.deliver(answer);
+    }
+
+    fn deliver(&mut self, answer: Result<T, Error>) {
+        let Some(slot) = self.slot.take() else { return };
+        let mut inner = slot.inner.lock();
+        inner.answer = Some(answer);
+        let waker = inner.waker.take();
+        let parked = inner.parked;
+        // Woken outside the lock, so that the woken does not run into it.
+        drop(inner);
+        if parked {
+            slot.arrived.notify_one();
+        }
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+impl<T> Drop for Promise<T> {
+    fn drop(&mut self) {
+        self.deliver(Err(Error::Closed));
+    }
+}

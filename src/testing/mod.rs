@@ -1,0 +1,5 @@
+//! For tests of programs that use this crate, and of replicas written for it.
+
+mod faulty;
+
+pub use faulty::{Faults as FaultControl, Faulty};

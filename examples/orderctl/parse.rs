@@ -32,8 +32,8 @@ pub(crate) fn run(numbers: &[OsString]) -> Result<Exit, Gone> {
 /// What is wrong with `text`, and where.
 pub(crate) fn told(text: &OsStr, error: &ParseOrderNumberError) -> String {
     let at = match error {
-        ParseOrderNumberError::Day { .. } => " (digits 1 to 8)",
-        ParseOrderNumberError::CheckDigit { .. } => " (digit 22)",
+        ParseOrderNumberError::Day { .. } => " (bytes 0 to 7)",
+        ParseOrderNumberError::CheckDigit { .. } => " (byte 21)",
         // These name the place, or are about all of it.
         _ => "",
     };

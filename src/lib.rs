@@ -4,13 +4,17 @@
 
 mod config;
 mod error;
+mod heal;
 mod order;
 mod pending;
+mod quorum;
 mod replica;
+mod set;
 mod store;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod time;
+mod topology;
 
 pub use config::{ConfigError, OpenReplica, Quorum, SetConfig};
 pub use error::{Error, Faults, NotAttempted, ParseWriteTokenError, WriteToken};

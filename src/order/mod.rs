@@ -9,6 +9,8 @@ mod set_id;
 
 pub use day::{Day, InvalidDay};
 pub use lease::{Block, LeaseError, LeaseStore};
+pub(crate) use lease::{LeaseAction, LeaseBook, LeaseEvent, MintState, Now};
+pub(crate) use mint::MintCore;
 pub use mint::{MintError, Minter};
 pub use number::{OrderNumber, ParseOrderNumberError};
 pub use set_id::{InvalidSetId, SetId};

@@ -233,11 +233,11 @@ impl Bench {
         let (replica, model) = (self.replica(), &self.model);
         assert_eq!(expect(replica.days(), "days"), model.days(), "the days held, and those written");
         for day in model.days() {
-            assert_eq!(scan_all(replica, day, ALL), model.on(day), "a scan of {day}, and what was written");
+            assert_same(&scan_all(replica, day, ALL), &model.on(day), &format!("a scan of {day}"));
         }
         let mut ranges = BTreeSet::new();
         for (&number, record) in &model.held {
-            assert_eq!(get(replica, number), Lookup::Found(record.clone()), "{number} as read, and as written");
+            assert_found(replica, number, record);
             for beside in beside(number).into_iter().filter(|beside| !model.held.contains_key(beside)) {
                 assert_eq!(get(replica, beside), Lookup::Absent, "{beside} was never written");
             }
@@ -287,6 +287,42 @@ pub(super) fn expect<T>(result: Result<T, ReplicaError>, call: &str) -> T {
 #[track_caller]
 pub(super) fn get(replica: &dyn Replica, number: OrderNumber) -> Lookup {
     expect(replica.get(number), "get")
+}
+
+#[track_caller]
+pub(super) fn assert_found(replica: &dyn Replica, number: OrderNumber, record: &Record) {
+    let found = get(replica, number);
+    // Compared before the words are made for it: most of the time of a clause would go there. And in few words: a value may
+    // be long.
+    if !matches!(&found, Lookup::Found(found) if found == record) {
+        let found = match found {
+            Lookup::Found(found) => words(&found),
+            other => format!("{other:?}"),
+        };
+        panic!("{number} was written as {}, and a get says {found}", words(record));
+    }
+}
+
+/// Compares two scans; of all that differs the first is told.
+#[track_caller]
+pub(super) fn assert_same(found: &[Scanned], expected: &[Scanned], what: &str) {
+    if found != expected {
+        let words = |item: &Scanned| match item {
+            Scanned::Found(number, record) => format!("{number} {}", words(record)),
+            damaged => format!("{damaged:?}"),
+        };
+        let at = found.iter().zip(expected).position(|(found, expected)| found != expected);
+        let at = at.unwrap_or(found.len().min(expected.len()));
+        let [there, here] = [found, expected].map(|items| items.get(at).map_or("nothing".to_owned(), words));
+        let (all, of) = (found.len(), expected.len());
+        panic!("{what} found {all} where {of} belong; the first that differs, at {at}, is {there} in the place of {here}");
+    }
+}
+
+fn words(record: &Record) -> String {
+    let Record { kind, version, generation, value } = record;
+    let start = value.slice(..value.len().min(40));
+    format!("{kind:?} of version {version}, generation {generation}, {} bytes {start:?}", value.len())
 }
 
 /// All of a day, page by page; each page must keep the rules.

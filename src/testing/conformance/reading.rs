@@ -1,7 +1,7 @@
 //! What is written is found, at every way to read; what is not, is absent.
 
 use super::NewPlace;
-use super::bench::{ALL, Bench, End, Entry, day, expect, get, number, scan_above, scan_all};
+use super::bench::{ALL, Bench, End, Entry, assert_same, day, expect, get, number, scan_above, scan_all};
 use crate::order::{Day, OrderNumber};
 use crate::replica::{Chunk, Lookup, RangeDigest, ScanLimit, Scanned};
 
@@ -125,12 +125,12 @@ pub(super) fn a_scan_is_the_same_at_every_page_size(new_place: &NewPlace<'_>) {
     let expected = bench.model.on(day(0));
     for records in 0..expected.len() + 2 {
         let pages = scan_all(bench.replica(), day(0), ScanLimit { records, ..ALL });
-        assert_eq!(pages, expected, "with {records} records a page");
+        assert_same(&pages, &expected, &format!("a scan with {records} records a page"));
     }
     let longest = expected.iter().map(value_bytes).max().unwrap_or(0);
     for bytes in [0, 1, longest - 1, longest, longest + 1, 3 * longest, 10 * longest] {
         let pages = scan_all(bench.replica(), day(0), ScanLimit { bytes, ..ALL });
-        assert_eq!(pages, expected, "with {bytes} bytes a page");
+        assert_same(&pages, &expected, &format!("a scan with {bytes} bytes a page"));
     }
 }
 
@@ -142,14 +142,18 @@ pub(super) fn a_scan_begins_above_the_given_number(new_place: &NewPlace<'_>) {
         let above: Vec<Scanned> = expected.iter().filter(|item| item.first() > after).cloned().collect();
         for records in [1, 4, ALL.records] {
             let found = scan_above(bench.replica(), day(0), Some(after), ScanLimit { records, ..ALL });
-            assert_eq!(found, above, "above {after} with {records} records a page");
+            assert_same(&found, &above, &format!("a scan above {after} with {records} records a page"));
         }
     }
     let of_another_day = |after| scan_above(bench.replica(), day(0), Some(after), ALL);
-    assert_eq!(of_another_day(number(day(-1), OrderNumber::SEQUENCE_MAX)), expected, "above a number of the day before");
-    assert_eq!(of_another_day(number(Day::MIN, 0)), expected, "above the first number there is");
-    assert_eq!(of_another_day(number(day(1), 0)), [], "above a number of the next day");
-    assert_eq!(of_another_day(number(Day::MAX, OrderNumber::SEQUENCE_MAX)), [], "above the last number there is");
+    assert_same(
+        &of_another_day(number(day(-1), OrderNumber::SEQUENCE_MAX)),
+        &expected,
+        "a scan above a number of the day before",
+    );
+    assert_same(&of_another_day(number(Day::MIN, 0)), &expected, "a scan above the first number there is");
+    assert_same(&of_another_day(number(day(1), 0)), &[], "a scan above a number of the next day");
+    assert_same(&of_another_day(number(Day::MAX, OrderNumber::SEQUENCE_MAX)), &[], "a scan above the last number there is");
 }
 
 pub(super) fn a_scan_keeps_to_its_limits(new_place: &NewPlace<'_>) {
@@ -158,7 +162,7 @@ pub(super) fn a_scan_keeps_to_its_limits(new_place: &NewPlace<'_>) {
     let scan = |records, bytes| expect(bench.replica().scan(day(0), None, ScanLimit { records, bytes }), "scan");
     for limit in [(0, 0), (1, 0), (0, 1 << 20), (1, 1 << 20), (ALL.records, 0)] {
         let chunk = scan(limit.0, limit.1);
-        assert_eq!(chunk.items, held[..1], "one record is returned whatever the limit, here {limit:?}");
+        assert_same(&chunk.items, &held[..1], &format!("a scan with the limit {limit:?}"));
         assert!(chunk.upto.is_some_and(|upto| upto < held[1].first()), "more is to come, but {:?}", chunk.upto);
     }
     // What a page holds, no page may leave out without saying so.
@@ -166,7 +170,7 @@ pub(super) fn a_scan_keeps_to_its_limits(new_place: &NewPlace<'_>) {
         let chunk = scan(records, ALL.bytes);
         let upto = chunk.upto.expect("the day goes on");
         let said: Vec<Scanned> = held.iter().filter(|item| item.first() <= upto).cloned().collect();
-        assert_eq!(chunk.items, said, "all up to {upto}");
+        assert_same(&chunk.items, &said, &format!("a chunk up to {upto}"));
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a replica must not do, and what it must not show.
 
 use super::NewPlace;
-use super::bench::{ALL, Bench, End, Entry, SET, day, expect, get, identity, number, scan_all};
+use super::bench::{ALL, Bench, End, Entry, SET, assert_same, day, expect, get, identity, number, scan_all};
 use crate::order::{OrderNumber, SetId};
 use crate::replica::{Group, Lookup, ReplicaError, Scanned, Write};
 use bytes::Bytes;
@@ -166,7 +166,7 @@ pub(super) fn rotten_bytes_are_damaged_and_neither_a_value_nor_absent(new_place:
                 other => panic!("{number} is {other:?}, and another number rotted"),
             }
         }
-        assert_eq!(scan_all(bench.replica(), day(1), ALL), bench.model.on(day(1)));
+        assert_same(&scan_all(bench.replica(), day(1), ALL), &bench.model.on(day(1)), "a scan of the next day");
         let digest = expect(bench.replica().digest(day(0), 0, u32::MAX), "digest");
         assert!(!digest.agrees_with(&digest), "a digest over damage agrees with nothing, itself included");
     }

@@ -1,7 +1,7 @@
 //! Many things at once: readers beside a writer, and random groups beside a model.
 
 use super::NewPlace;
-use super::bench::{Bench, End, Entry, day, expect, get, number};
+use super::bench::{Bench, End, Entry, assert_found, day, expect, get, number};
 use crate::order::{Day, OrderNumber};
 use crate::replica::{Group, Kind, Lookup, RangeDigest, Record, Replica, ScanLimit, Scanned, Version, Write};
 use bytes::Bytes;
@@ -83,7 +83,7 @@ impl Seen {
     /// `first` and `last`: the rounds of which one must have written this.
     fn check(&mut self, number: OrderNumber, record: &Record, (first, last): (u64, u64)) {
         let round = record.version.counter;
-        assert_eq!(*record, hot_or_fresh(number, round), "{number} is not as it was written");
+        assert!(*record == hot_or_fresh(number, round), "{number} of round {round} is not as it was written");
         assert!(first <= round && round <= last, "{number} of round {round}, while rounds {first} to {last} are possible");
         let before = self.0.insert(number, record.version);
         assert!(before <= Some(record.version), "{number} was at {before:?} and went back to {}", record.version);
@@ -210,7 +210,7 @@ pub(super) fn random_world(new_place: &NewPlace<'_>, seed: u64) {
     // Minted in turn on each day, and not yet handed in.
     let mut next: BTreeMap<Day, u64> = (0..3).map(|after| (day(after), rng.u64(0..40_000))).collect();
     let mut minted: Vec<OrderNumber> = Vec::new();
-    for step in 0..120 {
+    for _ in 0..120 {
         let mut entries = Vec::new();
         for _ in 0..rng.usize(1..40) {
             let entry = match rng.u32(0..10) {
@@ -222,7 +222,7 @@ pub(super) fn random_world(new_place: &NewPlace<'_>, seed: u64) {
         bench.apply(&entries);
         for _ in 0..20 {
             if let Some((number, record)) = pick(&bench.model, &mut rng) {
-                assert_eq!(get(bench.replica(), number), Lookup::Found(record), "in step {step}");
+                assert_found(bench.replica(), number, &record);
             }
         }
         match rng.u32(0..30) {

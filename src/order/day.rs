@@ -89,44 +89,48 @@ impl Day {
 
     /// The day that begins `days` after 1970-01-01; `None` outside the range.
     #[must_use]
-    pub fn from_unix_days(days: i64) -> Option<Day> {
-        // The civil calendar from a day count, after Howard Hinnant, "chrono-compatible low-level date algorithms".
-        if !(10_957..=384_922).contains(&days) {
+    pub const fn from_unix_days(days: i64) -> Option<Day> {
+        const FIRST: i64 = Day::MIN.to_unix_days();
+        const LAST: i64 = Day::MAX.to_unix_days();
+        if days < FIRST || days > LAST {
             return None;
         }
+        // The civil calendar from a day count, after Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms". Years begin in
+        // March there, so that the leap day is the last of its year; 719,468 days lie between 0000-03-01 and 1970-01-01.
         let z = days + 719_468;
         let era = z / 146_097;
         let day_of_era = z % 146_097;
         let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
         let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
         let shifted_month = (5 * day_of_year + 2) / 153;
-        let day = (day_of_year - (153 * shifted_month + 2) / 5 + 1) as u8;
-        let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 } as u8;
-        let year = (year_of_era + era * 400 + i64::from(month <= 2)) as u16;
-        Day::new(year, month, day).ok()
+        let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+        let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+        let year = year_of_era + era * 400 + (month <= 2) as i64;
+        Day::from_ymd(year as u32, month as u32, day as u32)
     }
 
     /// Days since 1970-01-01.
     #[must_use]
-    pub fn to_unix_days(self) -> i64 {
-        let month = i64::from(self.month());
-        let year = i64::from(self.year()) - i64::from(month <= 2);
+    pub const fn to_unix_days(self) -> i64 {
+        let month = self.month() as i64;
+        let year = self.year() as i64 - (month <= 2) as i64;
         let era = year / 400;
         let year_of_era = year % 400;
-        let day_of_year = (153 * (if month > 2 { month - 3 } else { month + 9 }) + 2) / 5 + i64::from(self.day()) - 1;
+        let shifted_month = if month > 2 { month - 3 } else { month + 9 };
+        let day_of_year = (153 * shifted_month + 2) / 5 + self.day() as i64 - 1;
         let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
         era * 146_097 + day_of_era - 719_468
     }
 
     /// The next day; `None` after [`Day::MAX`].
     #[must_use]
-    pub fn next(self) -> Option<Day> {
+    pub const fn next(self) -> Option<Day> {
         Day::from_unix_days(self.to_unix_days() + 1)
     }
 
     /// The day before; `None` before [`Day::MIN`].
     #[must_use]
-    pub fn previous(self) -> Option<Day> {
+    pub const fn previous(self) -> Option<Day> {
         Day::from_unix_days(self.to_unix_days() - 1)
     }
 }

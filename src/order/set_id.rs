@@ -68,13 +68,13 @@ impl FromStr for SetId {
 
     /// One to three ASCII digits.
     fn from_str(text: &str) -> Result<SetId, InvalidSetId> {
-        match text.as_bytes() {
-            digits @ [_, ..] if digits.len() <= 3 && digits.iter().all(u8::is_ascii_digit) => {
-                Ok(SetId(digits.iter().fold(0, |sum, digit| sum * 10 + u16::from(digit - b'0'))))
-            }
-            // A plain number that is too large can be told; anything else is no id at all.
-            digits if digits.iter().all(u8::is_ascii_digit) => Err(InvalidSetId { given: text.parse().unwrap_or(u64::MAX) }),
-            _ => Err(InvalidSetId { given: u64::MAX }),
+        let digits_only = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let value = if digits_only { text.parse::<u64>().unwrap_or(u64::MAX) } else { u64::MAX };
+        match u16::try_from(value) {
+            Ok(id) if text.len() <= 3 => SetId::new(id),
+            // Four digits and more that are 999 at most have zeros in front: not a number too large, but not a spelling of ours.
+            Ok(0..=999) => Err(InvalidSetId { given: u64::MAX }),
+            _ => Err(InvalidSetId { given: value }),
         }
     }
 }

@@ -19,7 +19,8 @@ mod topology;
 pub use config::{ConfigError, OpenReplica, Quorum, SetConfig};
 pub use error::{Error, Faults, NotAttempted, ParseWriteTokenError, WriteToken};
 pub use order::{
-    Block, Day, InvalidDay, InvalidSetId, LeaseError, LeaseStore, MintError, Minter, OrderNumber, ParseOrderNumberError, SetId,
+    Block, Day, InvalidDay, InvalidSetId, LeaseError, LeaseStore, MintError, Minter, NumberWriter, OrderNumber,
+    ParseOrderNumberError, SetId,
 };
 pub use pending::Pending;
 pub use replica::{

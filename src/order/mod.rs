@@ -1,11 +1,15 @@
 //! Order numbers, days and sequences. Pure: no disk, no lock, no thread but those of [`Minter`].
 
-pub(crate) mod check;
+mod check;
 mod day;
+mod digits;
 mod lease;
 mod mint;
 mod number;
+#[cfg(feature = "serde")]
+mod serde;
 mod set_id;
+mod writer;
 
 pub use day::{Day, InvalidDay};
 pub use lease::{Block, LeaseError, LeaseStore};
@@ -14,3 +18,4 @@ pub(crate) use mint::MintCore;
 pub use mint::{MintError, Minter};
 pub use number::{OrderNumber, ParseOrderNumberError};
 pub use set_id::{InvalidSetId, SetId};
+pub use writer::NumberWriter;

@@ -66,7 +66,7 @@ impl Day {
     #[must_use]
     pub fn from_unix_days(days: i64) -> Option<Day> {
         // The civil calendar from a day count, after Howard Hinnant, "chrono-compatible low-level date algorithms".
-        if !(10_957..=384_922).contains(&days) {
+        if !(10_957..=384_964).contains(&days) {
             return None;
         }
         let z = days + 719_468;

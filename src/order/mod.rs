@@ -2,13 +2,14 @@
 
 pub(crate) mod check;
 mod day;
-mod lease;
-mod mint;
+pub(crate) mod lease;
+pub(crate) mod mint;
+mod minter;
 mod number;
 mod set_id;
 
 pub use day::{Day, InvalidDay};
 pub use lease::{Block, LeaseError, LeaseStore};
-pub use mint::{MintError, Minter};
+pub use minter::{MintError, Minter};
 pub use number::{OrderNumber, ParseOrderNumberError};
 pub use set_id::{InvalidSetId, SetId};

@@ -74,6 +74,13 @@ impl OrderNumber {
         Self::try_from(u64::from(day.to_bits()) << 44 | sequence << 10 | u64::from(set.get()))
     }
 
+    /// For integers counted up from a leased block, whose day, sequences and SET were checked when it was leased; `None` for 0.
+    #[inline]
+    pub(super) fn from_minted(integer: u64) -> Option<OrderNumber> {
+        debug_assert!(Self::try_from(integer).is_ok(), "{integer:#x} was minted from no leased block");
+        NonZeroU64::new(integer).map(OrderNumber)
+    }
+
     /// Reads exactly 22 ASCII digits.
     ///
     /// # Errors

@@ -1,5 +1,7 @@
 //! For tests of programs that use this crate, and of replicas written for it.
 
+mod clock;
 mod faulty;
 
+pub use clock::ManualClock;
 pub use faulty::{Faults as FaultControl, Faulty};

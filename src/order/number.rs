@@ -12,9 +12,9 @@
 //! characters  0 1 2 3 4 5 6 7 8 9 . . . . . . . . . . . .
 //! text        Y Y Y Y M M D D s s s s s s s s s s S S S C
 //! groups      --- ------- ------- ------- ------- -------     century, year and month, day and top, middle, low, SET and check
-//! words       front--------       |              |            characters 0 to 7
-//!                         middle---------         |           6 to 13
-//!                                         back----------      14 to 21
+//! words       front----------                                 0 to 7
+//!                         middle---------                     6 to 13
+//!                                         back-----------     14 to 21
 //! ```
 
 use super::check;

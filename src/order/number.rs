@@ -294,8 +294,7 @@ struct Groups {
 
 /// Whether an integer has a day of the calendar, a sequence and a SET where an order number has them.
 const fn is_number(raw: u64) -> bool {
-    raw >> 63 == 0
-        && Day::from_bits((raw >> DAY_SHIFT) as u32).is_some()
+    Day::from_bits((raw >> DAY_SHIFT) as u32).is_some()
         && raw >> SET_BITS & SEQUENCE_MASK <= OrderNumber::SEQUENCE_MAX
         && raw & SET_MASK <= SetId::MAX.get() as u64
 }

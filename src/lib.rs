@@ -4,18 +4,23 @@
 
 mod config;
 mod error;
+mod heal;
 mod order;
 mod pending;
+mod quorum;
 mod replica;
+mod set;
 mod store;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod time;
+mod topology;
 
 pub use config::{ConfigError, OpenReplica, Quorum, SetConfig};
 pub use error::{Error, Faults, NotAttempted, ParseWriteTokenError, WriteToken};
 pub use order::{
-    Block, Day, InvalidDay, InvalidSetId, LeaseError, LeaseStore, MintError, Minter, OrderNumber, ParseOrderNumberError, SetId,
+    Block, Day, InvalidDay, InvalidSetId, LeaseError, LeaseStore, MintError, Minter, NumberWriter, OrderNumber,
+    ParseOrderNumberError, SetId,
 };
 pub use pending::Pending;
 pub use replica::{

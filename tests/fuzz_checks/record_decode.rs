@@ -6,7 +6,7 @@ use ordermint::{Day, Kind, OrderNumber, Record, SetId, Version};
 ///
 /// # Panics
 /// When a record is not what it should be.
-pub fn check(data: &[u8]) {
+pub(crate) fn check(data: &[u8]) {
     let Some((number, bytes)) = data.split_first_chunk::<8>() else { return };
     let number = number_from(u64::from_be_bytes(*number));
     if let Ok(record) = Record::decode(number, bytes) {
@@ -33,7 +33,7 @@ pub fn check(data: &[u8]) {
 }
 
 fn record_from(fields: &[u8; 19], value: &[u8]) -> Record {
-    let kind = if fields[0] % 2 == 0 { Kind::Order } else { Kind::Void };
+    let kind = if fields[0].is_multiple_of(2) { Kind::Order } else { Kind::Void };
     let epoch = u32::from_be_bytes([fields[1], fields[2], fields[3], fields[4]]);
     let counter = fields[5..13].iter().fold(0, |counter, byte| counter << 8 | u64::from(*byte));
     let generation = u16::from_be_bytes([fields[13], fields[14]]);

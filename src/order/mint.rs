@@ -1,93 +1,373 @@
-//! Minting: one atomic add gives the finished number.
+//! Minting from an installed block: one atomic add gives the finished number.
+//!
+//! Numbers are counted as their integers, `day:19 | sequence:34 | set:10`, in steps of 2^10, so that what the add returns is the number.
+//!
+//! **Why no number comes twice, and none from outside a block.** `next` is only ever changed by `fetch_add` and `fetch_max`: it never
+//! goes down, so no two adds return the same integer. What is left to show is that an integer which is handed out lies in an installed
+//! block. Blocks only go up, day after day and sequence after sequence. Blocks that continue one another count as one with the bounds
+//! `base` and `limit`; `half` lies in between. [`MintCore::install`] of a block that continues the one before stores `limit`, then
+//! `half`; of any other it raises `next` to `base`, then stores `base`, `limit`, `half`, in this order, the last two with `Release`.
+//!
+//! 1. *First half.* A minter loads `half` with `Acquire` **before** it adds. It then also sees that `next` had been raised to the
+//!    `base` that belongs to this `half`, so its integer is at least that `base`. If it is below `half`, it is in the block.
+//! 2. *Second half.* Otherwise it loads `limit` with `Acquire` and **afterwards** `base`. The `base` it sees belongs to the block of this
+//!    `limit` or to a later one, because `base` is stored before `limit`. An integer from `base` up to `limit` is in the block of
+//!    `limit`: at or above a later `base` it would not be below this `limit`. An integer from the gap before a new block, or left over
+//!    from an older one, is below `base` as soon as it is below `limit`, and is dropped.
+//! 3. *Used up.* At or above `limit`, the minter sets `half` from what it saw to 0, and who finds 0 there does not add. So each call
+//!    under way adds at most one step above `limit`, and the integers cannot run into the next day's: that is 7 * 10^9 calls away. The
+//!    exchange cannot close a newer block by mistake, because `half` grows with each installed block.
+//!
+//! Raising `next` before `base` is stored matters for speed only: the other way round, minters between the two would drop number after
+//! number of the old block. At a change to a block that does not continue the one before, a number or so per thread may be lost.
+//! `model` walks through all interleavings of these steps, stale loads among them.
 
-use super::{Block, Day, LeaseStore, OrderNumber, SetId};
-use crate::time::Clock;
+use super::{Block, Day, OrderNumber, SetId};
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
-/// Mints the numbers of one SET from leased blocks; the lease is durable before its first number is out.
-#[derive(Debug)]
-pub struct Minter {
-    _core: MintCore,
-}
+#[cfg(test)]
+mod model;
 
-/// Why no number was minted.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum MintError {
-    /// The clock and the record of days are more than a day apart. Nothing is minted until the caller says that the clock is right.
-    #[error("the clock shows {clock}, the newest day on record is {known}: more than a day apart")]
-    ClockJump {
-        /// The newest day on record.
-        known: Day,
-        /// The day by the clock.
-        clock: Day,
-    },
-    /// All 10^10 sequences of the day are used. Wait for tomorrow, or use another SET.
-    #[error("SET {set} has no number left on {day}")]
-    DayFull {
-        /// The SET.
-        set: SetId,
-        /// The day.
-        day: Day,
-    },
-    /// The clock shows no day between 2000-01-01 and 3023-12-31.
-    #[error("the clock is outside 2000-01-01 to 3023-12-31: {wall_ms} ms since 1970")]
-    ClockOutOfRange {
-        /// What it shows.
-        wall_ms: i64,
-    },
-    /// No block could be leased in time.
-    #[error("SET {set} got no block of sequences in time: {reason}")]
-    NoLease {
-        /// The SET.
-        set: SetId,
-        /// The last failure.
-        reason: String,
-    },
-}
-
-#[expect(unused_variables, clippy::todo, reason = "signatures first")]
-impl Minter {
-    /// Leases a first block and starts the thread that fetches the next ones.
-    ///
-    /// # Errors
-    /// See [`MintError`].
-    pub fn new(set: SetId, leases: impl LeaseStore, clock: impl Clock) -> Result<Minter, MintError> {
-        todo!()
-    }
-
-    /// The next number. Waits, for at most five seconds, only while no block is leased.
-    ///
-    /// # Errors
-    /// See [`MintError`].
-    pub fn mint(&self) -> Result<OrderNumber, MintError> {
-        todo!()
-    }
-}
+/// From one sequence to the next.
+const STEP: u64 = 1 << 10;
 
 /// The installed block as atomics.
-#[derive(Debug)]
 pub(crate) struct MintCore {
+    /// The counter every minter writes to, on cache lines of its own.
+    next: Apart<AtomicU64>,
+    /// What every minter reads and hardly anybody writes.
+    block: Apart<Bounds>,
+}
+
+#[repr(align(128))]
+struct Apart<T>(T);
+
+struct Bounds {
+    /// Below it a number needs no further look; 0 while there is nothing to mint.
+    half: AtomicU64,
+    midnight_ms: AtomicI64,
+    limit: AtomicU64,
+    base: AtomicU64,
+    /// What `half` was set to by the last install, for `resume`.
+    half_installed: AtomicU64,
+    /// Whether the alarm went off since the last install.
+    rang: AtomicBool,
+    alarm: Option<Box<dyn Fn() + Send + Sync>>,
     set: SetId,
 }
 
-#[expect(dead_code, unused_variables, clippy::todo, reason = "signatures first")]
 impl MintCore {
+    /// Nothing to mint yet.
     pub(crate) fn new(set: SetId) -> MintCore {
-        MintCore { set }
+        MintCore::build(set, None)
     }
 
-    /// The next number; `None` when the block is used up or `wall_ms` is past the installed day.
+    /// `alarm` is called once per installed block, by a minting thread, as soon as half of what was left at its install is used; at the
+    /// latest when a minter finds nothing. It must not block.
+    pub(crate) fn with_alarm(set: SetId, alarm: impl Fn() + Send + Sync + 'static) -> MintCore {
+        MintCore::build(set, Some(Box::new(alarm)))
+    }
+
+    fn build(set: SetId, alarm: Option<Box<dyn Fn() + Send + Sync>>) -> MintCore {
+        MintCore {
+            next: Apart(AtomicU64::new(0)),
+            block: Apart(Bounds {
+                half: AtomicU64::new(0),
+                midnight_ms: AtomicI64::new(i64::MIN),
+                limit: AtomicU64::new(0),
+                base: AtomicU64::new(0),
+                half_installed: AtomicU64::new(0),
+                rang: AtomicBool::new(false),
+                alarm,
+                set,
+            }),
+        }
+    }
+
+    /// The next number; `None` when the block is used up or paused, or `wall_ms` is past the installed day. `i64::MIN` skips that check.
+    #[inline]
     pub(crate) fn try_mint(&self, wall_ms: i64) -> Option<OrderNumber> {
-        todo!()
+        let block = &self.block.0;
+        // Stored last by `install`: who sees the new midnight also sees the new block.
+        if wall_ms != i64::MIN && wall_ms >= block.midnight_ms.load(Ordering::Acquire) {
+            return None;
+        }
+        let half = block.half.load(Ordering::Acquire);
+        if half == 0 {
+            return None;
+        }
+        let integer = self.next.0.fetch_add(STEP, Ordering::Relaxed);
+        if integer < half { OrderNumber::from_checked(integer) } else { self.past_half(integer, half) }
     }
 
-    /// Called by one thread at a time. `midnight_ms`: from then on by the wall clock the day of `block` is over.
+    #[cold]
+    #[inline(never)]
+    fn past_half(&self, mut integer: u64, mut half: u64) -> Option<OrderNumber> {
+        let block = &self.block.0;
+        // Each further turn follows an install since the turn before, which moved `base` or `half`.
+        loop {
+            let limit = block.limit.load(Ordering::Acquire);
+            let base = block.base.load(Ordering::Relaxed);
+            if base <= integer && integer < limit {
+                self.ring();
+                return OrderNumber::from_checked(integer);
+            }
+            if integer >= limit {
+                self.ring();
+                // Whether it was this thread or another one, or a new block came: the load below tells.
+                let _ = block.half.compare_exchange(half, 0, Ordering::Relaxed, Ordering::Relaxed);
+            }
+            half = block.half.load(Ordering::Acquire);
+            if half == 0 {
+                return None;
+            }
+            integer = self.next.0.fetch_add(STEP, Ordering::Relaxed);
+            if integer < half {
+                return OrderNumber::from_checked(integer);
+            }
+        }
+    }
+
+    fn ring(&self) {
+        let block = &self.block.0;
+        // The plain load spares the minters of the second half a write to a line that all of them read.
+        let first = !block.rang.load(Ordering::Relaxed) && !block.rang.swap(true, Ordering::Relaxed);
+        if let (true, Some(alarm)) = (first, &block.alarm) {
+            alarm();
+        }
+    }
+
+    /// Called by one thread at a time, as are `pause` and `resume`. `midnight_ms`: from then on by the wall clock the day of `block` is over.
+    ///
+    /// A block that continues the one before adds to it. Any other takes its place, whatever is left there; it has to lie above.
     pub(crate) fn install(&self, block: Block, midnight_ms: i64) {
-        todo!()
+        let bounds = &self.block.0;
+        let (first, limit) = (self.integer(block.day, block.first), self.integer(block.day, block.end));
+        let before = bounds.limit.load(Ordering::Relaxed);
+        assert!(before <= first && first < limit, "SET {}: blocks only go up, and {block:?} does not", bounds.set);
+        // The module page argues this order.
+        if first != before {
+            self.next.0.fetch_max(first, Ordering::Relaxed);
+            bounds.base.store(first, Ordering::Relaxed);
+        }
+        bounds.limit.store(limit, Ordering::Release);
+        let next = self.next.0.load(Ordering::Relaxed).min(limit);
+        let half = next + (limit - next) / 2;
+        bounds.half_installed.store(half, Ordering::Relaxed);
+        bounds.rang.store(false, Ordering::Relaxed);
+        bounds.half.store(half, Ordering::Release);
+        bounds.midnight_ms.store(midnight_ms, Ordering::Release);
+    }
+
+    /// Nothing is minted until `resume`, or until a block is installed. A call under way may still return a number.
+    pub(crate) fn pause(&self) {
+        self.block.0.half.store(0, Ordering::Release);
+    }
+
+    /// Ends a pause; what is left of the installed block goes on. Where nothing is left, the next minter finds out.
+    pub(crate) fn resume(&self) {
+        let bounds = &self.block.0;
+        bounds.half.store(bounds.half_installed.load(Ordering::Relaxed), Ordering::Release);
     }
 
     /// Sequences left in the installed block.
     pub(crate) fn left(&self) -> u64 {
-        todo!()
+        let limit = self.block.0.limit.load(Ordering::Acquire);
+        limit.saturating_sub(self.next.0.load(Ordering::Relaxed)) / STEP
+    }
+
+    /// The SET.
+    pub(crate) fn set(&self) -> SetId {
+        self.block.0.set
+    }
+
+    /// The integer of an order number; for the sequence 10^10, one past the last, that of no number, still below the next day's.
+    fn integer(&self, day: Day, sequence: u64) -> u64 {
+        assert!(sequence <= OrderNumber::SEQUENCE_MAX + 1, "a block ends at 10^10 at the latest");
+        u64::from(day.to_bits()) << 44 | sequence << 10 | u64::from(self.set().get())
+    }
+}
+
+impl fmt::Debug for MintCore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MintCore").field("set", &self.set()).field("left", &self.left()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicUsize;
+
+    const ANY_TIME: i64 = i64::MIN;
+
+    fn set() -> SetId {
+        SetId::new(7).expect("7 is an id")
+    }
+
+    fn day(text: &str) -> Day {
+        text.parse().expect("a day")
+    }
+
+    fn block(text: &str, first: u64, end: u64) -> Block {
+        Block { day: day(text), first, end }
+    }
+
+    fn sequences(core: &MintCore) -> Vec<u64> {
+        std::iter::from_fn(|| core.try_mint(ANY_TIME)).map(OrderNumber::sequence).collect()
+    }
+
+    #[test]
+    fn a_block_gives_each_of_its_numbers_once_and_in_order() {
+        let core = MintCore::new(set());
+        assert_eq!(core.try_mint(ANY_TIME), None);
+        core.install(block("2026-11-22", 40, 45), 0);
+        assert_eq!(core.left(), 5);
+        let numbers: Vec<_> = std::iter::from_fn(|| core.try_mint(ANY_TIME)).collect();
+        let expected: Vec<_> = (40..45).map(|sequence| OrderNumber::new(day("2026-11-22"), sequence, set()).unwrap()).collect();
+        assert_eq!(numbers, expected);
+        assert_eq!((core.left(), core.try_mint(ANY_TIME)), (0, None));
+    }
+
+    #[test]
+    fn a_block_that_continues_skips_nothing_while_the_one_before_has_numbers() {
+        let core = MintCore::new(set());
+        core.install(block("2026-11-22", 0, 10), 0);
+        let mut minted: Vec<u64> = (0..7).map(|_| core.try_mint(ANY_TIME).unwrap().sequence()).collect();
+        core.install(block("2026-11-22", 10, 20), 0);
+        assert_eq!(core.left(), 13);
+        minted.extend(sequences(&core));
+        assert_eq!(minted, (0..20).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_block_above_a_gap_or_of_a_new_day_takes_the_place_of_the_one_before() {
+        let core = MintCore::new(set());
+        core.install(block("2026-11-22", 0, 10), 0);
+        assert_eq!(sequences(&core).len(), 10);
+        for _ in 0..5 {
+            assert_eq!(core.try_mint(ANY_TIME), None);
+        }
+        core.install(block("2026-11-22", 20, 23), 0);
+        assert_eq!(sequences(&core), [20, 21, 22]);
+        core.install(block("2026-11-23", 0, 2), 0);
+        assert_eq!(core.try_mint(ANY_TIME).unwrap().day(), day("2026-11-23"));
+    }
+
+    #[test]
+    fn the_last_sequence_of_a_day_and_of_the_calendar_can_be_minted() {
+        let core = MintCore::new(SetId::MAX);
+        core.install(block("3023-12-31", 9_999_999_998, 10_000_000_000), 0);
+        assert_eq!(sequences(&core), [9_999_999_998, 9_999_999_999]);
+    }
+
+    #[test]
+    fn nothing_is_minted_at_or_past_midnight() {
+        let core = MintCore::new(set());
+        core.install(block("2026-11-22", 0, 10), 5_000);
+        assert!(core.try_mint(4_999).is_some());
+        assert_eq!(core.try_mint(5_000), None);
+        core.install(block("2026-11-23", 0, 10), 9_000);
+        assert!(core.try_mint(5_000).is_some());
+    }
+
+    #[test]
+    fn a_pause_stops_minting_and_loses_nothing() {
+        let core = MintCore::new(set());
+        core.install(block("2026-11-22", 0, 4), 0);
+        assert_eq!(core.try_mint(ANY_TIME).unwrap().sequence(), 0);
+        core.pause();
+        assert_eq!((core.try_mint(ANY_TIME), core.left()), (None, 3));
+        core.resume();
+        assert_eq!(sequences(&core), [1, 2, 3]);
+        core.resume();
+        assert_eq!(core.try_mint(ANY_TIME), None);
+        core.install(block("2026-11-22", 4, 20), 0);
+        // The second resume let one more minter find out that nothing was left: that cost sequence 4 or 5, and no more.
+        assert!(sequences(&core).len() >= 14);
+    }
+
+    #[test]
+    fn the_alarm_goes_off_once_per_block_at_half() {
+        let rings = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&rings);
+        let core = MintCore::with_alarm(set(), move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+        });
+        core.install(block("2026-11-22", 0, 10), 0);
+        for _ in 0..5 {
+            core.try_mint(ANY_TIME);
+        }
+        assert_eq!(rings.load(Ordering::Relaxed), 0);
+        assert_eq!(sequences(&core).len(), 5);
+        assert_eq!(rings.load(Ordering::Relaxed), 1);
+        core.install(block("2026-11-22", 10, 20), 0);
+        sequences(&core);
+        assert_eq!(rings.load(Ordering::Relaxed), 2);
+    }
+
+    #[test]
+    #[should_panic(expected = "blocks only go up")]
+    fn a_block_below_the_one_before_is_a_mistake_of_ours() {
+        let core = MintCore::new(set());
+        core.install(block("2026-11-22", 10, 20), 0);
+        core.install(block("2026-11-22", 19, 30), 0);
+    }
+
+    /// Small blocks, so that nearly every number is close to an install, a gap or a day's end; real threads, real atomics.
+    #[test]
+    fn many_threads_never_share_a_number_over_installs_gaps_days_and_pauses() {
+        let core = MintCore::new(set());
+        let finished = AtomicBool::new(false);
+        let mut rng = fastrand::Rng::with_seed(2_611_22);
+        let (minted, mut blocks) = std::thread::scope(|scope| {
+            let minter = || {
+                let mut mine = Vec::new();
+                loop {
+                    let over = finished.load(Ordering::Acquire);
+                    while let Some(number) = core.try_mint(ANY_TIME) {
+                        mine.push(number);
+                    }
+                    if over {
+                        return mine;
+                    }
+                    std::thread::yield_now();
+                }
+            };
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(minter)).collect();
+            let mut blocks = Vec::new();
+            let (mut today, mut mark) = (day("2026-12-28"), 0);
+            for turn in 0..6_000 {
+                match rng.u8(0..10) {
+                    0 => (today, mark) = (today.next().unwrap(), rng.u64(0..3)),
+                    1 | 2 => mark += rng.u64(1..5),
+                    3 => core.pause(),
+                    _ => {}
+                }
+                let end = mark + rng.u64(1..300);
+                let next = Block { day: today, first: mark, end };
+                core.install(next, 0);
+                blocks.push(next);
+                mark = end;
+                if turn % 4 == 0 {
+                    std::thread::yield_now();
+                }
+            }
+            finished.store(true, Ordering::Release);
+            let minted: Vec<_> = threads.into_iter().flat_map(|thread| thread.join().expect("a minter ended well")).collect();
+            (minted, blocks)
+        });
+        let distinct: BTreeSet<_> = minted.iter().copied().collect();
+        assert_eq!(distinct.len(), minted.len(), "a number was given out twice");
+        blocks.sort_by_key(|block| (block.day, block.first));
+        for number in &minted {
+            let at = blocks.partition_point(|block| (block.day, block.first) <= (number.day(), number.sequence()));
+            let home = at.checked_sub(1).map(|at| blocks[at]);
+            assert!(home.is_some_and(|b| b.day == number.day() && number.sequence() < b.end), "{number} is in no block");
+        }
+        assert!(minted.len() > 10_000, "too few numbers to have met an install: {}", minted.len());
     }
 }

@@ -5,6 +5,7 @@ mod day;
 mod digits;
 mod lease;
 mod mint;
+mod minter;
 mod number;
 #[cfg(feature = "serde")]
 mod serde;
@@ -13,9 +14,9 @@ mod writer;
 
 pub use day::{Day, InvalidDay};
 pub use lease::{Block, LeaseError, LeaseStore};
-pub(crate) use lease::{LeaseAction, LeaseBook, LeaseEvent, MintState, Now};
+pub(crate) use lease::{LeaseAction, LeaseBook, LeaseEvent, MintState};
 pub(crate) use mint::MintCore;
-pub use mint::{MintError, Minter};
+pub use minter::{MintError, Minter};
 pub use number::{OrderNumber, ParseOrderNumberError};
 pub use set_id::{InvalidSetId, SetId};
 pub use writer::NumberWriter;

@@ -12,9 +12,9 @@
 //! characters  0 1 2 3 4 5 6 7 8 9 . . . . . . . . . . . .
 //! text        Y Y Y Y M M D D s s s s s s s s s s S S S C
 //! groups      --- ------- ------- ------- ------- -------     century, year and month, day and top, middle, low, SET and check
-//! words       front--------       |              |            characters 0 to 7
-//!                         middle---------         |           6 to 13
-//!                                         back----------      14 to 21
+//! words       front----------                                 0 to 7
+//!                         middle---------                     6 to 13
+//!                                         back-----------     14 to 21
 //! ```
 
 use super::check;
@@ -294,8 +294,7 @@ struct Groups {
 
 /// Whether an integer has a day of the calendar, a sequence and a SET where an order number has them.
 const fn is_number(raw: u64) -> bool {
-    raw >> 63 == 0
-        && Day::from_bits((raw >> DAY_SHIFT) as u32).is_some()
+    Day::from_bits((raw >> DAY_SHIFT) as u32).is_some()
         && raw >> SET_BITS & SEQUENCE_MASK <= OrderNumber::SEQUENCE_MAX
         && raw & SET_MASK <= SetId::MAX.get() as u64
 }

@@ -90,3 +90,6 @@ fn unheard(gaps: &[(OrderNumber, OrderNumber)], readers: usize, r: usize) -> Vec
     }
     stretches
 }
+
+#[cfg(test)]
+mod tests;

@@ -216,3 +216,6 @@ impl ReadRound {
         if damaged && !value { Outcome::Corrupt } else { Outcome::Lost { good } }
     }
 }
+
+#[cfg(test)]
+mod tests;

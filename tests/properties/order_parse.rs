@@ -4,7 +4,7 @@ use ordermint::{NumberWriter, OrderNumber, ParseOrderNumberError};
 
 /// # Panics
 /// When it does not hold.
-pub fn holds(data: &[u8]) {
+pub(crate) fn holds(data: &[u8]) {
     match OrderNumber::parse(data) {
         // One spelling: what parses is what is printed, by every way of printing.
         Ok(number) => {

@@ -3,9 +3,10 @@
 use super::Core;
 use super::coordinator::Event;
 use super::lane::Job;
-use crate::order::{Block, Day, LeaseAction, LeaseBook, LeaseEvent, Now};
+use crate::order::{Block, Day, LeaseAction, LeaseBook, LeaseEvent};
 use crate::quorum::{Tally, Verdict};
 use crate::replica::ReplicaError;
+use crate::time::Now;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

@@ -22,6 +22,36 @@ struct Progress {
     begun: AtomicU64,
     finished: AtomicU64,
     over: AtomicBool,
+    /// How often each reader has read.
+    turns: [AtomicU64; READERS.len()],
+    reader_failed: AtomicBool,
+}
+
+impl Progress {
+    /// Until every reader has read once more: else a quick writer is done before the readers begin. Ends when one has failed.
+    fn wait_for_readers(&self) {
+        for turns in &self.turns {
+            let before = turns.load(Ordering::SeqCst);
+            while turns.load(Ordering::SeqCst) == before && !self.reader_failed.load(Ordering::SeqCst) {
+                std::thread::yield_now();
+            }
+        }
+    }
+}
+
+/// Reads once and checks the answer.
+type Read = fn(&dyn Replica, &Progress, &mut Seen);
+
+const READERS: [Read; 5] = [gets, gets, scans, digests, others];
+
+/// Counts a turn, also when it ends by a panic: the writer would wait for ever.
+struct Turn<'a>(&'a Progress, usize);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.turns[self.1].fetch_add(1, Ordering::SeqCst);
+        self.0.reader_failed.fetch_or(std::thread::panicking(), Ordering::SeqCst);
+    }
 }
 
 /// Says that it is over, also when the writer ends by a panic: the readers would wait for ever.
@@ -43,25 +73,31 @@ pub(super) fn readers_beside_a_writer_see_whole_versions_that_never_go_back(new_
         let writer = scope.spawn(|| {
             let _over = Over(&progress);
             for round in 1..=ROUNDS {
+                if round % 10 == 1 {
+                    progress.wait_for_readers();
+                }
                 progress.begun.store(round, Ordering::SeqCst);
                 let applied = expect(replica.apply(&round_of(round)), "apply");
                 assert!(applied.refused.is_empty(), "{applied:?} in round {round}");
                 progress.finished.store(round, Ordering::SeqCst);
             }
         });
-        let reader = |read: fn(&dyn Replica, &Progress, &mut Seen)| {
+        let readers = READERS.iter().enumerate().map(|(reader, read)| {
             let (replica, progress) = (&*replica, &progress);
             scope.spawn(move || {
                 let mut seen = Seen::default();
-                // Once more after the end, so that every reader has read at least once.
-                while !progress.over.load(Ordering::SeqCst) {
+                // The last turn begins after the writer's end.
+                let mut last = false;
+                while !last {
+                    last = progress.over.load(Ordering::SeqCst);
+                    let _turn = Turn(progress, reader);
                     read(replica, progress, &mut seen);
                 }
-                read(replica, progress, &mut seen);
             })
-        };
-        let readers = [reader(gets), reader(gets), reader(scans), reader(digests), reader(others)];
-        [writer].into_iter().chain(readers).filter_map(|thread| thread.join().err()).collect()
+        });
+        // All are started before one is waited for.
+        let threads: Vec<_> = [writer].into_iter().chain(readers).collect();
+        threads.into_iter().filter_map(|thread| thread.join().err()).collect()
     });
     if let Some(panic) = panics.into_iter().next() {
         std::panic::resume_unwind(panic);

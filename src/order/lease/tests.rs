@@ -1,0 +1,530 @@
+//! Stories of one SET's leases, in virtual time.
+
+use super::*;
+
+const SECOND: u64 = 1_000;
+const MINUTE: u64 = 60 * SECOND;
+const HOUR: u64 = 60 * MINUTE;
+
+fn set() -> SetId {
+    SetId::new(7).expect("7 is an id")
+}
+
+fn day(text: &str) -> Day {
+    text.parse().expect("a day")
+}
+
+fn at(text: &str, hour: u64, minute: u64) -> i64 {
+    day(text).to_unix_days() * DAY_MS + (hour * HOUR + minute * MINUTE) as i64
+}
+
+/// A process that mints from a book, with a disk that outlives it. Fetches are answered when the story says so.
+struct Process {
+    book: LeaseBook,
+    now: Now,
+    offset_minutes: i32,
+    disk: BTreeMap<Day, u64>,
+    asked: Vec<Block>,
+    block: Option<Block>,
+    midnight_ms: i64,
+}
+
+impl Process {
+    fn start(wall_ms: i64, disk: &[(&str, u64)]) -> Process {
+        Process::start_at(wall_ms, 0, disk.iter().map(|&(text, mark)| (day(text), mark)).collect())
+    }
+
+    fn start_at(wall_ms: i64, offset_minutes: i32, disk: BTreeMap<Day, u64>) -> Process {
+        let now = Now { wall_ms, boot_ms: HOUR };
+        let marks: Vec<_> = disk.iter().map(|(&day, &mark)| (day, mark)).collect();
+        let book = LeaseBook::new(set(), offset_minutes, &marks, now);
+        let mut process = Process { book, now, offset_minutes, disk, asked: Vec::new(), block: None, midnight_ms: i64::MIN };
+        process.tick();
+        process
+    }
+
+    /// A crash and a new process on the same disk, a second later.
+    fn restart(self) -> Process {
+        Process::start_at(self.now.wall_ms + 1_000, self.offset_minutes, self.disk)
+    }
+
+    fn left(&self) -> u64 {
+        self.block.map_or(0, |block| block.end - block.first)
+    }
+
+    fn event(&mut self, event: LeaseEvent) {
+        for action in self.book.step(event, self.now) {
+            match action {
+                LeaseAction::Fetch { block } => self.asked.push(block),
+                LeaseAction::Install(block) => {
+                    let continues = self.block.filter(|before| before.day == block.day && before.end == block.first);
+                    self.block = Some(continues.map_or(block, |before| Block { end: block.end, ..before }));
+                    self.midnight_ms = self.book.midnight_ms();
+                }
+            }
+        }
+    }
+
+    fn tick(&mut self) {
+        self.event(LeaseEvent::Tick { left: self.left() });
+    }
+
+    /// Answers every fetch until none is asked for.
+    fn settle(&mut self) {
+        self.tick();
+        while let Some(block) = (!self.asked.is_empty()).then(|| self.asked.remove(0)) {
+            self.disk.insert(block.day, block.end);
+            self.event(LeaseEvent::Fetched(block));
+            self.tick();
+        }
+    }
+
+    fn fail(&mut self) -> Block {
+        let block = self.asked.remove(0);
+        self.event(LeaseEvent::FetchFailed { day: block.day });
+        block
+    }
+
+    /// Time passes, in steps of a second at most, with the fetches answered.
+    fn pass(&mut self, ms: u64) {
+        let until = self.now.boot_ms + ms;
+        while self.now.boot_ms < until {
+            let step = (until - self.now.boot_ms).min(SECOND);
+            self.now.boot_ms += step;
+            self.now.wall_ms += step as i64;
+            self.settle();
+        }
+    }
+
+    /// The machine sleeps: time passes, and nobody looks at it.
+    fn sleep(&mut self, ms: u64) {
+        self.now.boot_ms += ms;
+        self.now.wall_ms += ms as i64;
+        self.settle();
+    }
+
+    fn jump(&mut self, ms: i64) {
+        self.now.wall_ms += ms;
+        self.settle();
+    }
+
+    /// The next number, as the SET mints: never past midnight, never when the book says no.
+    fn try_mint(&mut self) -> Option<(Day, u64)> {
+        let (true, true) = (self.book.can_mint(), self.now.wall_ms < self.midnight_ms) else { return None };
+        let block = self.block.as_mut().filter(|block| block.first < block.end)?;
+        block.first += 1;
+        Some((block.day, block.first - 1))
+    }
+
+    fn mint(&mut self) -> (Day, u64) {
+        if let Some(number) = self.try_mint() {
+            return number;
+        }
+        self.settle();
+        self.try_mint().unwrap_or_else(|| panic!("nothing to mint: {:?}", self.book))
+    }
+
+    fn mint_many(&mut self, count: u64) -> (Day, u64) {
+        for _ in 1..count {
+            self.mint();
+            if self.left() <= self.book.refill_at {
+                self.settle();
+            }
+        }
+        self.mint()
+    }
+}
+
+#[test]
+fn a_new_set_begins_with_a_thousand_at_zero() {
+    let mut process = Process::start(at("2026-11-22", 12, 0), &[]);
+    assert_eq!(process.asked, [Block { day: day("2026-11-22"), first: 0, end: 1_000 }]);
+    assert_eq!((process.try_mint(), process.book.state()), (None, MintState::Ready));
+    assert_eq!(process.mint(), (day("2026-11-22"), 0));
+}
+
+#[test]
+fn the_next_block_is_fetched_at_half_and_continues() {
+    let mut process = Process::start(at("2026-11-22", 12, 0), &[]);
+    process.settle();
+    process.now.boot_ms += SECOND / 2;
+    for expected in 0..499 {
+        assert_eq!(process.mint().1, expected);
+        process.tick();
+        assert_eq!(process.asked, []);
+    }
+    process.mint();
+    process.tick();
+    assert_eq!(process.asked, [Block { day: day("2026-11-22"), first: 1_000, end: 1_500 }]);
+    process.tick();
+    assert_eq!(process.asked.len(), 1, "one fetch at a time");
+    process.settle();
+    assert_eq!(process.left(), 1_000);
+    assert_eq!(process.mint_many(1_000).1, 1_499, "nothing is skipped");
+}
+
+#[test]
+fn a_crash_loses_at_most_one_lease() {
+    for used in [1, 2, 499, 500, 501, 999, 1_000, 1_001, 2_345, 10_000] {
+        let mut process = Process::start(at("2026-11-22", 12, 0), &[]);
+        let last = process.mint_many(used).1;
+        process.settle();
+        let size = process.book.size;
+        let next = process.restart().mint().1;
+        assert!(next > last && next - last - 1 <= size, "after {used}: {last}, then {next}, with a lease of {size}");
+    }
+}
+
+#[test]
+fn the_lease_follows_the_traffic_within_its_bounds() {
+    let mut process = Process::start(at("2026-11-22", 1, 0), &[]);
+    let run = |process: &mut Process, per_second: u64, seconds: u64| {
+        for _ in 0..seconds * 20 {
+            let mut wanted = per_second / 20;
+            while wanted > 0 {
+                process.settle();
+                let take = wanted.min(process.left() - process.left().min(process.book.refill_at / 2));
+                let take = take.max(1).min(process.left());
+                process.block.as_mut().expect("a block").first += take;
+                wanted -= take;
+            }
+            process.pass(50);
+        }
+    };
+    run(&mut process, 20_000, 30);
+    assert!((10_000..=30_000).contains(&process.book.size), "{}", process.book.size);
+    run(&mut process, 10_000_000, 10);
+    assert_eq!(process.book.size, LEASE_MAX);
+    // A quiet hour in which half of the large lease is used.
+    process.pass(HOUR);
+    let used = process.left() - process.book.refill_at;
+    process.block.as_mut().expect("a block").first += used;
+    process.settle();
+    assert_eq!(process.book.size, LEASE_MIN);
+}
+
+#[test]
+fn what_a_failed_fetch_asked_for_is_never_used() {
+    let mut process = Process::start(at("2026-11-22", 12, 0), &[("2026-11-22", 5_000)]);
+    assert_eq!(process.fail(), Block { day: day("2026-11-22"), first: 5_000, end: 6_000 });
+    process.tick();
+    assert_eq!(process.asked, [], "it rests first");
+    assert_eq!(process.book.next_tick_ms(process.now), process.now.boot_ms + 100);
+    process.now.boot_ms += 100;
+    process.tick();
+    assert_eq!(process.asked[0].first, 6_000);
+    assert_eq!(process.mint().1, 6_000);
+}
+
+#[test]
+fn late_news_of_a_fetch_that_was_given_up_is_not_used_either() {
+    let mut process = Process::start(at("2026-11-22", 12, 0), &[]);
+    let unknown = process.fail();
+    process.event(LeaseEvent::Fetched(unknown));
+    assert_eq!(process.try_mint(), None);
+    process.now.boot_ms += 100;
+    process.tick();
+    process.event(LeaseEvent::Fetched(unknown));
+    assert_eq!(process.try_mint(), None);
+    assert_eq!(process.mint().1, unknown.end);
+    process.event(LeaseEvent::Fetched(unknown));
+    assert_eq!(process.mint().1, unknown.end + 1);
+}
+
+#[test]
+fn a_block_above_a_gap_waits_until_the_one_before_is_used_up() {
+    let mut process = Process::start(at("2026-11-22", 12, 0), &[]);
+    process.mint_many(499);
+    process.mint();
+    process.tick();
+    let lost = process.fail();
+    process.now.boot_ms += SECOND;
+    process.settle();
+    assert_eq!(process.left(), 500, "the block above the gap is fetched and not installed");
+    assert_eq!(process.mint_many(500).1, 999);
+    assert_eq!(process.mint().1, lost.end);
+}
+
+#[test]
+fn pauses_between_failures_double_up_to_a_few_seconds_and_less_is_asked_for() {
+    let mut process = Process::start(at("2026-11-22", 12, 0), &[]);
+    process.settle();
+    process.book.size = 64_000;
+    process.book.measured = None;
+    process.block = process.block.map(|block| Block { first: block.end, ..block });
+    process.tick();
+    let mut pauses = Vec::new();
+    let mut sizes = Vec::new();
+    for _ in 0..8 {
+        let block = process.fail();
+        sizes.push(block.end - block.first);
+        let failed_ms = process.now.boot_ms;
+        while process.asked.is_empty() {
+            process.now.boot_ms = process.book.next_tick_ms(process.now);
+            process.tick();
+        }
+        pauses.push(process.now.boot_ms - failed_ms);
+    }
+    assert_eq!(pauses, [100, 200, 400, 800, 1_600, 3_200, 3_200, 3_200]);
+    assert_eq!(sizes, [64_000, 32_000, 16_000, 8_000, 4_000, 2_000, 1_000, 1_000]);
+    process.settle();
+    assert_eq!(process.book.state(), MintState::Ready);
+}
+
+#[test]
+fn tomorrows_first_block_is_fetched_in_the_last_minutes_and_taken_at_midnight() {
+    let mut process = Process::start(at("2026-12-31", 23, 0), &[]);
+    process.mint();
+    process.pass(55 * MINUTE - 1);
+    assert_eq!(process.disk.len(), 1);
+    assert_eq!(process.book.next_tick_ms(process.now), process.now.boot_ms + 1);
+    process.pass(1);
+    assert_eq!(process.disk[&day("2027-01-01")], 1_000);
+    process.pass(5 * MINUTE - 1);
+    assert_eq!(process.mint(), (day("2026-12-31"), 1));
+    // At midnight nothing has to be fetched: no replica is asked, one tick does it.
+    process.now.wall_ms += 1;
+    process.now.boot_ms += 1;
+    assert_eq!(process.try_mint(), None);
+    process.tick();
+    assert_eq!(process.asked, []);
+    assert_eq!(process.try_mint(), Some((day("2027-01-01"), 0)));
+}
+
+#[test]
+fn a_leap_day_has_numbers_of_its_own() {
+    let mut process = Process::start(at("2028-02-28", 23, 59), &[]);
+    let mut days = Vec::new();
+    for _ in 0..3 {
+        days.push(process.mint().0);
+        process.pass(24 * HOUR);
+    }
+    assert_eq!(days, [day("2028-02-28"), day("2028-02-29"), day("2028-03-01")]);
+}
+
+#[test]
+fn midnight_is_where_the_offset_puts_it() {
+    let start = |minutes, wall_ms| Process::start_at(wall_ms, minutes, BTreeMap::new()).mint().0;
+    assert_eq!(start(480, at("2026-11-22", 15, 59)), day("2026-11-22"));
+    assert_eq!(start(480, at("2026-11-22", 16, 0)), day("2026-11-23"));
+    assert_eq!(start(-330, at("2026-11-22", 5, 29)), day("2026-11-21"));
+    let mut process = Process::start_at(at("2026-11-22", 15, 54), 480, BTreeMap::new());
+    assert_eq!(process.book.midnight_ms(), at("2026-11-22", 16, 0));
+    process.pass(6 * MINUTE);
+    assert_eq!(process.mint().0, day("2026-11-23"));
+}
+
+#[test]
+fn back_by_eight_hours_or_over_midnight_or_by_days_the_later_day_stays() {
+    for back_ms in [8 * HOUR, 13 * HOUR, 36 * HOUR, 40 * 24 * HOUR] {
+        let mut process = Process::start(at("2026-11-22", 12, 0), &[]);
+        assert_eq!(process.mint().1, 0);
+        process.jump(-(back_ms as i64));
+        assert_eq!(process.book.state(), MintState::Ready);
+        // No stall and no duplicate, over refills too.
+        assert_eq!(process.mint_many(3_000), (day("2026-11-22"), 3_000));
+        assert!(process.disk.keys().eq([&day("2026-11-22")]), "leased for {:?}", process.disk);
+        // Put right again, which is no jump.
+        process.jump(back_ms as i64);
+        assert_eq!(process.mint(), (day("2026-11-22"), 3_001));
+    }
+}
+
+#[test]
+fn put_back_for_days_and_put_right_on_a_later_day_is_no_jump() {
+    let mut process = Process::start(at("2026-11-22", 12, 0), &[]);
+    process.jump(-5 * DAY_MS);
+    process.sleep(3 * 24 * HOUR);
+    assert_eq!(process.mint().0, day("2026-11-22"));
+    process.jump(5 * DAY_MS);
+    assert_eq!(process.mint(), (day("2026-11-25"), 0));
+}
+
+#[test]
+fn back_over_midnight_by_a_little_the_new_day_stays() {
+    let mut process = Process::start(at("2026-11-22", 23, 59), &[]);
+    process.mint();
+    process.pass(MINUTE + 1);
+    assert_eq!(process.mint(), (day("2026-11-23"), 0));
+    process.jump(-30_000);
+    assert_eq!(process.mint(), (day("2026-11-23"), 1));
+    process.pass(MINUTE);
+    assert_eq!(process.mint(), (day("2026-11-23"), 2));
+}
+
+#[test]
+fn ahead_by_two_days_stops_minting_until_the_operator_accepts_it() {
+    let mut process = Process::start(at("2026-11-22", 12, 0), &[]);
+    process.mint();
+    process.jump(2 * DAY_MS);
+    let jump = MintState::ClockJump { known: day("2026-11-22"), clock: day("2026-11-24") };
+    assert_eq!((process.book.state(), process.book.can_mint()), (jump, false));
+    process.pass(3 * HOUR);
+    assert_eq!(process.book.state(), jump);
+    assert_eq!(process.disk.len(), 1, "nothing is leased meanwhile");
+    process.event(LeaseEvent::ClockAccepted);
+    assert_eq!(process.mint(), (day("2026-11-24"), 0));
+    // The time since then is borne out again.
+    process.pass(25 * HOUR);
+    assert_eq!(process.mint(), (day("2026-11-25"), 0));
+}
+
+#[test]
+fn a_jump_that_is_undone_leaves_no_trace() {
+    let mut process = Process::start(at("2026-11-22", 12, 0), &[]);
+    process.mint();
+    process.jump(300 * DAY_MS);
+    assert!(matches!(process.book.state(), MintState::ClockJump { .. }));
+    process.jump(-300 * DAY_MS);
+    assert_eq!((process.book.state(), process.mint()), (MintState::Ready, (day("2026-11-22"), 1)));
+}
+
+#[test]
+fn ahead_by_less_than_a_day_is_believed() {
+    let mut process = Process::start(at("2026-11-22", 12, 0), &[]);
+    process.mint();
+    process.jump(23 * HOUR as i64);
+    assert_eq!(process.mint(), (day("2026-11-23"), 0));
+}
+
+#[test]
+fn a_machine_that_slept_for_a_week_goes_on_at_once() {
+    let mut process = Process::start(at("2026-11-22", 12, 0), &[]);
+    process.mint();
+    process.sleep(7 * 24 * HOUR);
+    assert_eq!((process.book.state(), process.mint()), (MintState::Ready, (day("2026-11-29"), 0)));
+}
+
+#[test]
+fn a_service_that_was_off_for_months_opens_without_a_word() {
+    let mut process = Process::start(at("2026-11-22", 12, 0), &[("2026-01-05", 77_000)]);
+    assert_eq!(process.mint(), (day("2026-11-22"), 0));
+}
+
+#[test]
+fn a_day_on_record_far_ahead_is_a_clock_jump_and_acceptance_takes_the_clocks_day() {
+    let disk = [("2026-11-22", 4_000), ("2026-12-24", 9_000)];
+    let mut process = Process::start(at("2026-11-22", 12, 0), &disk);
+    let jump = MintState::ClockJump { known: day("2026-12-24"), clock: day("2026-11-22") };
+    assert_eq!((process.book.state(), process.try_mint(), process.asked.len()), (jump, None, 0));
+    process.event(LeaseEvent::ClockAccepted);
+    assert_eq!(process.mint(), (day("2026-11-22"), 4_000));
+    // The record of the far day is honoured when that day comes.
+    process.sleep(32 * 24 * HOUR);
+    assert_eq!(process.mint(), (day("2026-12-24"), 9_000));
+}
+
+#[test]
+fn a_clock_that_is_put_right_by_itself_needs_no_acceptance() {
+    let mut process = Process::start(at("2026-11-22", 12, 0), &[("2026-12-24", 9_000)]);
+    process.jump(33 * DAY_MS);
+    assert_eq!(process.mint(), (day("2026-12-25"), 0));
+}
+
+#[test]
+fn a_day_on_record_one_ahead_stays_in_use() {
+    let mut process = Process::start(at("2026-11-22", 12, 0), &[("2026-11-22", 4_000), ("2026-11-23", 9_000)]);
+    assert_eq!(process.mint(), (day("2026-11-23"), 9_000));
+    assert!(!process.disk.contains_key(&day("2026-11-24")));
+}
+
+#[test]
+fn a_restart_shortly_before_midnight_does_not_begin_tomorrow_early() {
+    let mut process = Process::start(at("2026-11-22", 23, 50), &[]);
+    process.mint();
+    process.pass(6 * MINUTE);
+    assert_eq!(process.disk.len(), 2, "tomorrow is fetched ahead");
+    let mut process = process.restart();
+    assert_eq!(process.mint(), (day("2026-11-22"), 1_000));
+    process.pass(4 * MINUTE);
+    assert_eq!(process.mint(), (day("2026-11-23"), 1_000), "tomorrow's first lease was lost with the process, and only that");
+}
+
+#[test]
+fn a_full_day_says_so_when_its_last_number_is_out_and_ends_at_midnight() {
+    let mut process = Process::start(at("2026-11-22", 23, 0), &[("2026-11-22", SEQUENCES - 1_200)]);
+    assert_eq!(process.mint_many(1_200), (day("2026-11-22"), SEQUENCES - 1));
+    process.settle();
+    assert_eq!((process.book.state(), process.asked.len()), (MintState::DayFull { day: day("2026-11-22") }, 0));
+    assert_eq!(process.disk[&day("2026-11-22")], SEQUENCES);
+    let mut process = process.restart();
+    assert_eq!((process.book.state(), process.try_mint()), (MintState::DayFull { day: day("2026-11-22") }, None));
+    process.pass(HOUR);
+    assert_eq!((process.book.state(), process.mint()), (MintState::Ready, (day("2026-11-23"), 0)));
+}
+
+#[test]
+fn a_clock_outside_the_calendar_stops_minting_until_it_comes_back() {
+    let inside = at("2026-11-22", 12, 0);
+    for outside in [i64::MIN, -1, 0, at("2000-01-01", 0, 0) - 1, at("3023-12-31", 0, 0) + DAY_MS, i64::MAX] {
+        let mut process = Process::start(outside, &[]);
+        assert_eq!(process.book.state(), MintState::ClockOutOfRange { wall_ms: outside });
+        process.event(LeaseEvent::ClockAccepted);
+        assert_eq!((process.try_mint(), process.book.midnight_ms()), (None, i64::MIN));
+        process.now.wall_ms = inside;
+        assert_eq!(process.mint(), (day("2026-11-22"), 0));
+        process.now.wall_ms = outside;
+        process.tick();
+        assert_eq!((process.book.can_mint(), process.book.state()), (false, MintState::ClockOutOfRange { wall_ms: outside }));
+        process.now.wall_ms = inside;
+        assert_eq!(process.mint(), (day("2026-11-22"), 1));
+    }
+}
+
+#[test]
+fn the_last_day_of_the_calendar_ends_in_an_error_and_not_in_a_panic() {
+    let mut process = Process::start(at("3023-12-31", 23, 58), &[]);
+    assert_eq!(process.mint(), (Day::MAX, 0));
+    process.pass(2 * MINUTE);
+    assert!(matches!(process.book.state(), MintState::ClockOutOfRange { .. }));
+}
+
+#[test]
+fn a_lease_store_that_keeps_the_marks_may_begin_higher_and_never_lower() {
+    let mut process = Process::start(at("2026-11-22", 12, 0), &[("2026-11-22", 0)]);
+    let granted = |first, end| LeaseEvent::Granted(Block { day: day("2026-11-22"), first, end });
+    process.asked.clear();
+    process.event(granted(70_000, 71_000));
+    assert_eq!(process.mint().1, 70_000);
+    process.block = process.block.map(|block| Block { first: block.end, ..block });
+    for broken in [granted(70_500, 71_500), granted(72_000, 72_000), granted(73_000, 72_000)] {
+        process.now.boot_ms += 10 * SECOND;
+        process.tick();
+        assert_eq!(process.asked.len(), 1);
+        process.asked.clear();
+        process.event(broken);
+        assert_eq!(process.try_mint(), None, "never leased, or leased before");
+    }
+    process.now.boot_ms += 10 * SECOND;
+    process.tick();
+    process.event(granted(SEQUENCES - 3, SEQUENCES + 5_000));
+    assert_eq!(process.mint().1, SEQUENCES - 3);
+    assert_eq!(process.mint_many(2).1, SEQUENCES - 1);
+    process.tick();
+    assert_eq!(process.book.state(), MintState::DayFull { day: day("2026-11-22") });
+}
+
+#[test]
+fn a_lease_store_whose_day_is_full_says_so_with_a_block_at_the_end() {
+    let mut process = Process::start(at("2026-11-22", 12, 0), &[("2026-11-22", 0)]);
+    process.event(LeaseEvent::Granted(Block { day: day("2026-11-22"), first: SEQUENCES + 7, end: SEQUENCES + 1_007 }));
+    process.tick();
+    assert_eq!(process.book.state(), MintState::DayFull { day: day("2026-11-22") });
+}
+
+#[test]
+fn a_day_of_failures_does_not_use_up_the_day() {
+    let mut process = Process::start(at("2026-11-22", 0, 0), &[]);
+    process.settle();
+    process.book.size = LEASE_MAX;
+    process.block = process.block.map(|block| Block { first: block.end, ..block });
+    process.tick();
+    while process.now.wall_ms < at("2026-11-22", 23, 50) {
+        process.fail();
+        let rest_ms = process.book.next_tick_ms(process.now) - process.now.boot_ms;
+        process.now.boot_ms += rest_ms;
+        process.now.wall_ms += rest_ms as i64;
+        process.tick();
+    }
+    assert!(process.asked[0].first < SEQUENCES / 100, "{:?}", process.asked);
+}

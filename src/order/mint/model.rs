@@ -1,0 +1,362 @@
+//! Every interleaving of a few minters and an installer, step by step, on a memory in which loads may be stale.
+//!
+//! The memory keeps every value that was ever stored to a place, with what its writer had seen by then. A load returns any value that
+//! is not older than what its thread has seen; with `Acquire` from a `Release` store the thread then has seen what the writer had. A
+//! read-modify-write takes the newest value. That is release and acquire without the freedom to run a thread's steps out of order.
+//!
+//! The steps are written down here a second time, from the module page above; planted mistakes show that a wrong order would be found.
+
+use std::collections::HashSet;
+
+const HALF: usize = 0;
+const LIMIT: usize = 1;
+const BASE: usize = 2;
+
+/// For each place, the position of the newest value that was seen.
+type View = [u8; 3];
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+struct Stored {
+    value: u8,
+    seen: View,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+struct Memory {
+    places: [Vec<Stored>; 3],
+    /// Only ever changed by read-modify-writes that publish nothing: its newest value is all there is to know.
+    next: u8,
+}
+
+impl Memory {
+    fn new() -> Memory {
+        Memory { places: std::array::from_fn(|_| vec![Stored { value: 0, seen: View::default() }]), next: 0 }
+    }
+
+    /// What a load may return, each with what the thread has seen afterwards.
+    fn loads(&self, place: usize, seen: View, acquire: bool) -> Vec<(u8, View)> {
+        let from = seen[place];
+        let values = self.places[place].iter().enumerate().skip(usize::from(from));
+        values
+            .map(|(position, stored)| {
+                let mut after = seen;
+                if acquire {
+                    after = std::array::from_fn(|at| after[at].max(stored.seen[at]));
+                }
+                after[place] = position as u8;
+                (stored.value, after)
+            })
+            .collect()
+    }
+
+    fn store(&mut self, place: usize, value: u8, seen: &mut View, release: bool) {
+        seen[place] = self.places[place].len() as u8;
+        let mut published = View::default();
+        published[place] = seen[place];
+        self.places[place].push(Stored { value, seen: if release { *seen } else { published } });
+    }
+
+    fn add(&mut self) -> u8 {
+        self.next += 1;
+        self.next - 1
+    }
+
+    fn newest(&self, place: usize) -> u8 {
+        self.places[place].last().expect("never empty").value
+    }
+}
+
+/// One of the orders that the module page warns of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Planted {
+    Nothing,
+    /// `next` is set to the new base, also when minters are beyond it.
+    NextIsStored,
+    /// `half` before `next` was raised.
+    HalfFirst,
+    /// `limit` before `base`.
+    LimitBeforeBase,
+    /// A minter loads `base` before `limit`.
+    BaseLoadedFirst,
+    /// A minter loads `half` after its add.
+    HalfLoadedAfter,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum At {
+    LoadHalf,
+    Add {
+        half: u8,
+    },
+    LoadLimit {
+        half: u8,
+        number: u8,
+    },
+    LoadBase {
+        half: u8,
+        number: u8,
+        limit: u8,
+    },
+    Close {
+        half: u8,
+    },
+    /// Only with a planted mistake.
+    AddFirst,
+    LateHalf {
+        number: u8,
+    },
+    EarlyBase {
+        half: u8,
+        number: u8,
+    },
+    LateLimit {
+        half: u8,
+        number: u8,
+        base: u8,
+    },
+    Done,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+struct MinterThread {
+    at: At,
+    calls_left: u8,
+    seen: View,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+struct World {
+    memory: Memory,
+    minters: Vec<MinterThread>,
+    /// The installer's stores, in order, and how many it has done.
+    installed_steps: usize,
+    installer_seen: View,
+    /// A bit for each number.
+    handed: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Store {
+    /// Block `.0` begins to be installed: from here on it is durable.
+    Begin(usize),
+    RaiseNext(u8),
+    SetNext(u8),
+    Base(u8),
+    Limit(u8),
+    /// Half of what is left up to here.
+    Half(u8),
+}
+
+struct Story {
+    /// `first..end`; a block that does not begin at the end of the one before lies above a gap, or is the next day.
+    blocks: Vec<(u8, u8)>,
+    stores: Vec<Store>,
+    planted: Planted,
+}
+
+impl Story {
+    fn new(blocks: &[(u8, u8)], planted: Planted) -> Story {
+        let mut stores = Vec::new();
+        let mut before = 0;
+        for (at, &(first, end)) in blocks.iter().enumerate() {
+            stores.push(Store::Begin(at));
+            let mut steps = Vec::new();
+            if first != before {
+                steps.push(if planted == Planted::NextIsStored { Store::SetNext(first) } else { Store::RaiseNext(first) });
+                steps.push(Store::Base(first));
+            }
+            steps.push(Store::Limit(end));
+            steps.push(Store::Half(end));
+            if first != before && planted == Planted::HalfFirst {
+                steps.rotate_right(1);
+            }
+            if first != before && planted == Planted::LimitBeforeBase {
+                steps.swap(1, 2);
+            }
+            stores.extend(steps);
+            before = end;
+        }
+        Story { blocks: blocks.to_vec(), stores, planted }
+    }
+
+    fn first_step(&self) -> At {
+        if self.planted == Planted::HalfLoadedAfter { At::AddFirst } else { At::LoadHalf }
+    }
+
+    /// All worlds one step on.
+    fn successors(&self, world: &World) -> Result<Vec<World>, String> {
+        let mut worlds = Vec::new();
+        if let Some(store) = self.stores.get(world.installed_steps) {
+            let mut world = world.clone();
+            world.installed_steps += 1;
+            let (memory, seen) = (&mut world.memory, &mut world.installer_seen);
+            match *store {
+                Store::Begin(_) => {}
+                Store::RaiseNext(first) => memory.next = memory.next.max(first),
+                Store::SetNext(first) => memory.next = first,
+                Store::Base(first) => memory.store(BASE, first, seen, false),
+                Store::Limit(end) => memory.store(LIMIT, end, seen, true),
+                Store::Half(end) => {
+                    let next = memory.next.min(end);
+                    // Doubled, so that a half lies between two numbers where there is an odd number of them.
+                    memory.store(HALF, next + end, seen, true);
+                }
+            }
+            worlds.push(world);
+        }
+        for minter in 0..world.minters.len() {
+            self.step(world, minter, &mut worlds)?;
+        }
+        Ok(worlds)
+    }
+
+    fn step(&self, world: &World, minter: usize, worlds: &mut Vec<World>) -> Result<(), String> {
+        let MinterThread { at, seen, .. } = world.minters[minter];
+        let go = |at: At, seen: View| {
+            let mut world = world.clone();
+            world.minters[minter].at = at;
+            world.minters[minter].seen = seen;
+            world
+        };
+        let add = |at: &dyn Fn(u8) -> At| {
+            let mut world = world.clone();
+            let number = world.memory.add();
+            world.minters[minter].at = at(number);
+            (world, number)
+        };
+        match at {
+            At::Done => {}
+            At::LoadHalf => {
+                for (half, seen) in world.memory.loads(HALF, seen, true) {
+                    worlds.push(if half == 0 { self.end(go(At::Done, seen), minter, None)? } else { go(At::Add { half }, seen) });
+                }
+            }
+            At::Add { half } => {
+                if world.memory.next > 60 {
+                    return Err("minters add without end".into());
+                }
+                let (next_world, number) = add(&|number| At::LoadLimit { half, number });
+                worlds.push(if number * 2 < half { self.end(next_world, minter, Some(number))? } else { next_world });
+            }
+            At::LoadLimit { half, number } if self.planted == Planted::BaseLoadedFirst => {
+                worlds.push(go(At::EarlyBase { half, number }, seen));
+            }
+            At::LoadLimit { half, number } => {
+                for (limit, seen) in world.memory.loads(LIMIT, seen, true) {
+                    worlds.push(go(At::LoadBase { half, number, limit }, seen));
+                }
+            }
+            At::LoadBase { half, number, limit } => {
+                for (base, seen) in world.memory.loads(BASE, seen, false) {
+                    worlds.push(self.judge(go(at, seen), minter, half, number, base, limit)?);
+                }
+            }
+            At::Close { half } => {
+                let (mut world, mut after) = (go(At::LoadHalf, seen), seen);
+                // A failed exchange has seen the newest value, too.
+                after[HALF] = world.memory.places[HALF].len() as u8 - 1;
+                if world.memory.newest(HALF) == half {
+                    world.memory.store(HALF, 0, &mut after, false);
+                }
+                world.minters[minter].seen = after;
+                worlds.push(world);
+            }
+            At::AddFirst => worlds.push(add(&|number| At::LateHalf { number }).0),
+            At::LateHalf { number } => {
+                for (half, seen) in world.memory.loads(HALF, seen, true) {
+                    worlds.push(match half {
+                        0 => self.end(go(at, seen), minter, None)?,
+                        _ if number * 2 < half => self.end(go(at, seen), minter, Some(number))?,
+                        _ => go(At::LoadLimit { half, number }, seen),
+                    });
+                }
+            }
+            At::EarlyBase { half, number } => {
+                for (base, seen) in world.memory.loads(BASE, seen, false) {
+                    worlds.push(go(At::LateLimit { half, number, base }, seen));
+                }
+            }
+            At::LateLimit { half, number, base } => {
+                for (limit, seen) in world.memory.loads(LIMIT, seen, true) {
+                    worlds.push(self.judge(go(at, seen), minter, half, number, base, limit)?);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn judge(&self, mut world: World, minter: usize, half: u8, number: u8, base: u8, limit: u8) -> Result<World, String> {
+        if base <= number && number < limit {
+            return self.end(world, minter, Some(number));
+        }
+        world.minters[minter].at = if number >= limit { At::Close { half } } else { self.first_step() };
+        Ok(world)
+    }
+
+    /// A call ends, with a number or without.
+    fn end(&self, mut world: World, minter: usize, number: Option<u8>) -> Result<World, String> {
+        if let Some(number) = number {
+            let begun = self.stores[..world.installed_steps].iter().filter(|store| matches!(store, Store::Begin(_))).count();
+            if !self.blocks[..begun].iter().any(|&(first, end)| first <= number && number < end) {
+                return Err(format!("{number} is in no block that is durable"));
+            }
+            if world.handed & 1 << number != 0 {
+                return Err(format!("{number} was given out twice"));
+            }
+            world.handed |= 1 << number;
+        }
+        let thread = &mut world.minters[minter];
+        thread.calls_left -= 1;
+        thread.at = if thread.calls_left == 0 { At::Done } else { self.first_step() };
+        Ok(world)
+    }
+
+    /// Walks through everything that can happen, and returns how many worlds that were.
+    fn explore(&self, calls: &[u8]) -> Result<usize, String> {
+        let thread = |&calls_left: &u8| MinterThread { at: self.first_step(), calls_left, seen: View::default() };
+        let start = World {
+            memory: Memory::new(),
+            minters: calls.iter().map(thread).collect(),
+            installed_steps: 0,
+            installer_seen: View::default(),
+            handed: 0,
+        };
+        let mut known = HashSet::from([start.clone()]);
+        let mut open = vec![start];
+        while let Some(world) = open.pop() {
+            for next in self.successors(&world)? {
+                if !known.contains(&next) {
+                    known.insert(next.clone());
+                    open.push(next);
+                }
+            }
+        }
+        Ok(known.len())
+    }
+}
+
+/// Blocks of one or two numbers, so that every call is near an edge: continued, above a gap smaller and larger than what minters
+/// overshoot, and a next day far above.
+const STORIES: [&[(u8, u8)]; 5] =
+    [&[(0, 2), (2, 4)], &[(1, 2), (3, 5)], &[(0, 1), (2, 3), (3, 4)], &[(0, 2), (40, 42)], &[(3, 4), (4, 5), (20, 21)]];
+
+#[test]
+fn no_interleaving_gives_a_number_twice_or_from_outside_a_block() {
+    let mut worlds = 0;
+    for blocks in STORIES {
+        for calls in [&[2, 2][..], &[3, 1]] {
+            worlds += Story::new(blocks, Planted::Nothing).explore(calls).unwrap_or_else(|wrong| panic!("{blocks:?}: {wrong}"));
+        }
+    }
+    println!("{worlds} worlds");
+    assert!(worlds > 10_000, "only {worlds} worlds");
+}
+
+#[test]
+fn every_planted_mistake_is_found() {
+    use Planted::{BaseLoadedFirst, HalfFirst, HalfLoadedAfter, LimitBeforeBase, NextIsStored};
+    for planted in [NextIsStored, HalfFirst, LimitBeforeBase, BaseLoadedFirst, HalfLoadedAfter] {
+        let found = STORIES.iter().any(|blocks| Story::new(blocks, planted).explore(&[2, 2]).is_err());
+        assert!(found, "{planted:?} was not found");
+    }
+}

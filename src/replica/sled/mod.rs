@@ -444,6 +444,6 @@ pub(crate) fn open_sled(options: &OpenReplica) -> Result<Arc<dyn Replica>, Repli
 }
 
 /// Who the replica in `dir` is, as far as its superblock can be read; nothing is opened or changed.
-pub(crate) fn peek_identity(_dir: &std::path::Path) -> Option<crate::replica::Identity> {
-    None
+pub(crate) fn peek_identity(dir: &std::path::Path) -> Option<crate::replica::Identity> {
+    superblock_file::read(dir).ok()?.newest?.0.identity
 }

@@ -1,7 +1,7 @@
 //! Minting alone, as a program outside this crate sees it: real threads, a lease store in memory, a clock set by hand.
 
 use ordermint::testing::ManualClock;
-use ordermint::{Block, Day, LeaseError, LeaseStore, MintError, Minter, OrderNumber, SetId, SystemClock};
+use ordermint::{Block, Clock, Day, LeaseError, LeaseStore, MintError, Minter, OrderNumber, SetId, SystemClock};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -338,6 +338,28 @@ fn a_lease_store_that_cannot_be_read_is_an_error_at_once() {
     }
     let error = Minter::new(set(), Unreadable, SystemClock).unwrap_err();
     assert_eq!(error.to_string(), "SET 042 got no block of sequences in time: the lease store panicked: a page of it is torn");
+}
+
+#[test]
+fn a_clock_that_panics_ends_minting_with_an_error() {
+    struct Broken(ManualClock);
+    impl Clock for Broken {
+        fn wall_ms(&self) -> i64 {
+            let wall_ms = self.0.wall_ms();
+            assert!(wall_ms > 0, "this clock panics");
+            wall_ms
+        }
+        fn boot_ms(&self) -> u64 {
+            self.0.boot_ms()
+        }
+    }
+    let clock = ManualClock::at_noon(day("2026-11-22"));
+    let minter = Minter::new(set(), Disk::default(), Broken(clock.clone())).unwrap();
+    minter.mint().unwrap();
+    clock.set_wall_ms(-1);
+    let error = until("an error", || minter.mint().err());
+    assert!(matches!(error, MintError::NoLease { .. }), "{error}");
+    minter.accept_clock();
 }
 
 #[test]

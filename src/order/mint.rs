@@ -322,7 +322,7 @@ mod tests {
     fn many_threads_never_share_a_number_over_installs_gaps_days_and_pauses() {
         let core = MintCore::new(set());
         let finished = AtomicBool::new(false);
-        let mut rng = fastrand::Rng::with_seed(2_611_22);
+        let mut rng = fastrand::Rng::with_seed(20_261_122);
         let (minted, mut blocks) = std::thread::scope(|scope| {
             let minter = || {
                 let mut mine = Vec::new();

@@ -3,6 +3,7 @@
 
 mod common;
 
+use bytes::Bytes;
 use common::{copy_tree, files_below, held_by, how_many, open_replica, orderctl, random, say};
 use ordermint::{OrderNumber, Record};
 use serde_json::Value;
@@ -20,8 +21,11 @@ struct Model {
     /// What `scan` prints.
     printed: String,
     numbers: Vec<String>,
-    held: BTreeMap<(u16, u8), BTreeMap<OrderNumber, Record>>,
+    held: BTreeMap<(u16, u8), Held>,
 }
+
+/// What a replica holds: records, and meta values (leases, the SET map).
+type Held = (BTreeMap<OrderNumber, Record>, Vec<(String, Bytes)>);
 
 impl Model {
     fn make(home: &Path) -> Model {
@@ -49,7 +53,7 @@ impl Model {
 }
 
 /// What a replica holds, found on a copy; `None` when it cannot be opened, may not vote, or is damaged where one sees it.
-fn examine(home: &Path, set: u16, index: u8) -> Option<BTreeMap<OrderNumber, Record>> {
+fn examine(home: &Path, set: u16, index: u8) -> Option<Held> {
     use ordermint::{Replica, Standing};
     let scratch = tempfile::tempdir().expect("a temporary directory");
     let place = format!("{set:03}/{index}");
@@ -58,8 +62,8 @@ fn examine(home: &Path, set: u16, index: u8) -> Option<BTreeMap<OrderNumber, Rec
     }
     copy_tree(&home.join(&place), &scratch.path().join(&place));
     let replica = open_replica(scratch.path(), set, index).ok()?;
-    let found = match (replica.standing(), held_by(&replica)) {
-        (Standing::Voting(_), Ok((held, false))) => Some(held),
+    let found = match (replica.standing(), held_by(&replica), replica.meta_with_prefix("")) {
+        (Standing::Voting(_), Ok((held, false)), Ok(meta)) => Some((held, meta)),
         _ => None,
     };
     let _ = replica.close();

@@ -145,6 +145,14 @@ pub struct OpenReplica {
     pub cache_bytes: u64,
 }
 
+impl OpenReplica {
+    /// The replica of `set` at `index` in `dir`, which must be there; the default cache.
+    #[must_use]
+    pub fn new(set: SetId, index: u8, dir: impl Into<PathBuf>) -> OpenReplica {
+        OpenReplica { set, index, dir: Some(dir.into()), create: false, cache_bytes: defaults::CACHE_BYTES }
+    }
+}
+
 /// Opens a replica.
 pub(crate) type OpenFn = Arc<dyn Fn(&OpenReplica) -> Result<Arc<dyn Replica>, ReplicaError> + Send + Sync>;
 

@@ -215,11 +215,17 @@ impl Core {
         }
     }
 
+    fn today(&self) -> Option<Day> {
+        let local_ms = self.clock.wall_ms().checked_add(i64::from(self.settings.utc_offset_minutes) * 60_000)?;
+        Day::from_unix_days(local_ms.div_euclid(86_400_000))
+    }
+
     fn status(&self) -> SetStatus {
         let day = *self.minting_on.lock();
         let in_flight = self.in_flight.now();
         let ranges = self.ranges.lock();
-        let orders_today = day.map_or(0, |day| {
+        // Before the first lease, and where there is none to be had, today is what the clock says.
+        let orders_today = day.or_else(|| self.today()).map_or(0, |day| {
             let earlier = ranges.orders(day);
             earlier + self.created.lock().get(&day).copied().unwrap_or(0)
         });

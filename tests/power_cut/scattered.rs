@@ -7,7 +7,6 @@
 use crate::process::Task;
 use crate::verdict::Verdict;
 use crate::{Result, process};
-use bytes::Bytes;
 use ordermint::{
     Day, Group, Identity, Kind, Lookup, OpenReplica, OrderNumber, Record, Replica, SetId, SledReplica, Standing, Version, Write,
 };
@@ -129,7 +128,8 @@ pub(crate) fn write(args: &[String]) -> Result<ExitCode> {
 pub(crate) fn check(args: &[String]) -> Result<ExitCode> {
     let task = Task::parse(args)?;
     let history = History::read(&task)?;
-    let mut verdict = Verdict { checked: history.acknowledged.len() as u64, ..Verdict::default() };
+    let mut verdict = Verdict::default();
+    verdict.checked = history.acknowledged.len() as u64;
     match open(&task, history.acknowledged.is_empty()) {
         Ok(replica) => {
             if !history.acknowledged.is_empty() {

@@ -46,7 +46,7 @@ fn the_script_finds_every_planted_fault() {
     assert_eq!((ran.code, ran.out().trim()), (Some(0), "3 numbers, 5 syncs, 0 numbers printed too early"), "{}", ran.err());
 
     let synced_early = "101 fdatasync(19</s/007/0/days/2026-11-22/db>) = 0\n";
-    let faults: [(&str, String, &str); 6] = [
+    let faults: [(&str, String, &str); 7] = [
         ("a sync is missing", good.replacen("102 fdatasync(20</s/007/1/days/2026-11-22/db>) = 0\n", "", 1), "durable on 0"),
         (
             "both syncs of the second group are missing",
@@ -74,6 +74,15 @@ fn the_script_finds_every_planted_fault() {
             {
                 let line = "101 <... fdatasync resumed>) = 0\n";
                 good.replacen(line, "", 1).replacen("103 fdatasync", &format!("{line}103 fdatasync"), 1)
+            },
+            "durable on 1",
+        ),
+        (
+            "another write was in flight when the sync began",
+            {
+                let write = "109 pwrite64(9</s/007/0/days/2026-11-22/db>, \"mark\", 4, 46";
+                let late = format!("{synced_early}109 <... pwrite64 resumed>) = 4\n");
+                good.replacen(synced_early, &format!("{write} <unfinished ...>\n{late}"), 1)
             },
             "durable on 1",
         ),

@@ -3,6 +3,7 @@
 mod bench;
 mod damage;
 mod directory;
+mod failing;
 mod losses;
 
 use bench::{Home, SET, day};

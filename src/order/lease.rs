@@ -145,7 +145,7 @@ pub(crate) struct LeaseBook {
     /// The largest [`Now::lead_ms`] that was believed. Not the last one: a clock that was put back and is put right again has not jumped.
     lead_ms: i64,
     installed: Option<Block>,
-    /// Sequences left in what is installed, as far as was told.
+    /// Sequences left in what is installed, as far as was told; 0 while that is of another day.
     left: u64,
     /// Filled up again when so many are left.
     refill_at: u64,
@@ -236,7 +236,7 @@ impl LeaseBook {
         let day = self.day.expect("a clock that is in no trouble has said which day it is");
         let counter = self.counters.get(&day).copied().unwrap_or_default();
         let nothing_comes = counter.mark >= SEQUENCES && counter.in_flight.is_none() && counter.ready.is_none();
-        if nothing_comes && (!self.can_mint() || self.left == 0) { MintState::DayFull { day } } else { MintState::Ready }
+        if nothing_comes && self.left == 0 { MintState::DayFull { day } } else { MintState::Ready }
     }
 
     /// Whether what is installed may be minted from: the clock is believed, and it is of today. When not, minting has to pause.
@@ -254,7 +254,7 @@ impl LeaseBook {
         let mut next_ms = until(if fetching_ahead { midnight_ms } else { midnight_ms.saturating_sub(AHEAD_MS) });
         for counter in self.counters.values() {
             // A pause that is over has been acted upon by the last step, if there was anything to do.
-            if counter.in_flight.is_none() && counter.retry_at_ms > now.boot_ms {
+            if counter.retry_at_ms > now.boot_ms {
                 next_ms = next_ms.min(counter.retry_at_ms);
             }
         }
@@ -283,7 +283,7 @@ impl LeaseBook {
         let known = match self.day {
             Some(day) => {
                 let jumped = now.lead_ms().saturating_sub(self.lead_ms) > DAY_MS;
-                (clock.to_unix_days() > day.to_unix_days() + 1 && jumped).then_some(day)
+                (clock > day && jumped).then_some(day)
             }
             None => self.newest.filter(|newest| newest.to_unix_days() > clock.to_unix_days() + 1),
         };
@@ -319,7 +319,6 @@ impl LeaseBook {
         // Nothing is ever leased or installed for the past again.
         self.counters = self.counters.split_off(&day);
         self.left = 0;
-        self.refill_at = 0;
     }
 
     fn leased(&mut self, block: Block, now: Now) {
@@ -392,8 +391,8 @@ impl LeaseBook {
 
     fn fetch_tomorrow(&mut self, day: Day, now: Now) -> Option<LeaseAction> {
         let midnight_ms = self.midnight_of(day);
-        // Only while the clock shows the day itself: a clock that was put back is not in the last minutes of the later day.
-        if !(midnight_ms - AHEAD_MS..midnight_ms).contains(&now.wall_ms) {
+        // Never true of a clock that was put back, while the later day stays.
+        if now.wall_ms < midnight_ms - AHEAD_MS {
             return None;
         }
         let tomorrow = day.next()?;

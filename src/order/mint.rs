@@ -318,6 +318,25 @@ mod tests {
     }
 
     #[test]
+    fn late_adds_of_an_older_block_are_neither_used_nor_given_out_again() {
+        let core = MintCore::new(set());
+        core.install(block("2026-11-22", 0, 2), 0);
+        // Five threads have loaded `half` and add; then the next block comes.
+        let taken: Vec<_> = (0..5).map(|_| core.next.0.fetch_add(STEP, Ordering::Relaxed)).collect();
+        core.install(block("2026-11-22", 4, 10), 0);
+        let late: Vec<_> = taken.iter().filter_map(|&taken| core.past_half(taken, 1)).map(OrderNumber::sequence).collect();
+        // 0 and 1 come too late, 2 and 3 are in the gap; 4 belongs to the new block. Who lost one takes another.
+        assert_eq!(late, [5, 6, 7, 8, 4]);
+        assert_eq!(sequences(&core), [9]);
+    }
+
+    #[test]
+    #[should_panic(expected = "blocks only go up")]
+    fn an_empty_block_is_a_mistake_of_ours() {
+        MintCore::new(set()).install(block("2026-11-22", 10, 10), 0);
+    }
+
+    #[test]
     #[should_panic(expected = "blocks only go up")]
     fn a_block_below_the_one_before_is_a_mistake_of_ours() {
         let core = MintCore::new(set());

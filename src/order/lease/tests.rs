@@ -284,6 +284,7 @@ fn tomorrows_first_block_is_fetched_in_the_last_minutes_and_taken_at_midnight() 
     assert_eq!(process.book.next_tick_ms(process.now), process.now.boot_ms + 1);
     process.pass(1);
     assert_eq!(process.disk[&day("2027-01-01")], 1_000);
+    assert_eq!(process.book.next_tick_ms(process.now), process.now.boot_ms + 5 * MINUTE, "nothing more to do before midnight");
     process.pass(5 * MINUTE - 1);
     assert_eq!(process.mint(), (day("2026-12-31"), 1));
     // At midnight nothing has to be fetched: no replica is asked, one tick does it.
@@ -455,6 +456,9 @@ fn a_day_on_record_one_ahead_stays_in_use() {
     let mut process = Process::start(at("2026-11-22", 12, 0), &[("2026-11-22", 4_000), ("2026-11-23", 9_000)]);
     assert_eq!(process.mint(), (day("2026-11-23"), 9_000));
     assert!(!process.disk.contains_key(&day("2026-11-24")));
+    // Put right by more than a day, onto the day that is in use anyway.
+    process.jump(25 * HOUR as i64);
+    assert_eq!(process.mint(), (day("2026-11-23"), 9_001));
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod bench;
 mod damage;
 mod directory;
 mod failing;
+mod killed;
 mod losses;
 
 use bench::{Home, SET, day};

@@ -448,7 +448,8 @@ impl<C: Clock> Keeper<C> {
             MintState::ClockJump { known, clock } => Some(MintError::ClockJump { known, clock }),
             MintState::DayFull { day } => Some(MintError::DayFull { set, day }),
             MintState::ClockOutOfRange { wall_ms } => Some(MintError::ClockOutOfRange { wall_ms }),
-            MintState::BelowFloor { .. } => unreachable!("a minter by itself gives up no days"),
+            // A minter by itself gives up no days.
+            MintState::BelowFloor { .. } => None,
         };
         let mut desk = self.shared.desk.lock();
         // Under the lock, so that nobody finds the core paused and the reason not there yet.

@@ -278,6 +278,16 @@ pub enum ConfigError {
         /// N.
         n: u8,
     },
+    /// The retention floor must stay below every day on which a SET mints.
+    #[error("the floor {given} is not below {minting_on}, on which SET {set} mints")]
+    FloorTooHigh {
+        /// The SET.
+        set: SetId,
+        /// The floor asked for.
+        given: crate::order::Day,
+        /// The day in use; 2000-01-01 where the SET mints nothing.
+        minting_on: crate::order::Day,
+    },
     /// A number is outside its range.
     #[error("{name} must be from {min} to {max}, got {given}")]
     OutOfRange {

@@ -11,7 +11,8 @@ use crate::order::SetId;
 use crate::replica::{Group, Identity, Replica, ReplicaError, Standing, peek_identity};
 use crate::set::Shard;
 use crate::set::replicated::{
-    LaneSeed, Opened, ReplicatedSet, Role, Seed, claim_epoch, each_at_once, guarded, read_lease_marks, witness_rollbacks,
+    LaneSeed, Opened, ReplicatedSet, Role, Seed, claim_epoch, each_at_once, guarded, read_floor, read_lease_marks,
+    witness_rollbacks,
 };
 use crate::topology::{MapEntry, SetMap};
 use std::hash::{BuildHasher, Hasher};
@@ -80,6 +81,7 @@ pub(super) fn open(builder: Builder) -> Result<OrderStore, Error> {
         witness_rollbacks(lanes);
         let mut epoch = claim_epoch(lanes, map.quorum, settings.open_timeout);
         let marks = if epoch > 0 { read_lease_marks(lanes, settings.open_timeout) } else { Default::default() };
+        let floor = read_floor(lanes, settings.open_timeout);
         if lanes.iter().filter(|lane| lane.role == Role::Voting).count() < usize::from(map.quorum.claim()) {
             epoch = 0;
         }
@@ -93,6 +95,7 @@ pub(super) fn open(builder: Builder) -> Result<OrderStore, Error> {
             epoch,
             lanes: std::mem::take(lanes),
             lease_marks: marks.into_iter().collect(),
+            floor,
         })?));
     }
     Ok(OrderStore { inner: Arc::new(Inner::new(store, map, settings, shards)) })

@@ -11,7 +11,7 @@ use std::path::Path;
 type History = BTreeMap<OrderNumber, Vec<Record>>;
 
 /// A closed replica that has seen a little of everything.
-fn intact(home: &Home) -> History {
+fn intact(home: &Home, orders: u64) -> History {
     let mut history = History::new();
     let mut rng = fastrand::Rng::with_seed(1);
     let mut counter = 1;
@@ -19,9 +19,9 @@ fn intact(home: &Home) -> History {
         let replica = if part == 0 { home.formed() } else { home.open() };
         for round in 0..6 {
             let day = day(part % 2);
-            let first = u64::from(part * 6 + round) * 200;
-            let mut entries = fresh(day, (first..first + 150).filter(|_| rng.u8(..) > 20), counter);
-            counter += 200;
+            let first = u64::from(part * 6 + round) * orders * 4 / 3;
+            let mut entries = fresh(day, (first..first + orders).filter(|_| rng.u8(..) > 20), counter);
+            counter += orders;
             let known: Vec<OrderNumber> = history.keys().copied().collect();
             for _ in 0..known.len().min(20) {
                 entries.push((known[rng.usize(..known.len())], record(counter, format!("changed at {counter}")), false));
@@ -116,9 +116,9 @@ fn all_digests(replica: &SledReplica) -> Vec<Result<Vec<RangeDigest>, ReplicaErr
     (0..2).map(|after| digests(replica, day(after))).collect()
 }
 
-fn trials(count: u64) -> Outcomes {
+fn trials(count: u64, orders: u64) -> Outcomes {
     let home = Home::new();
-    let history = intact(&home);
+    let history = intact(&home, orders);
     copy_dir(&home.dir(), &home.path("../intact"));
     let expected = {
         let replica = home.open();
@@ -161,8 +161,9 @@ fn trials(count: u64) -> Outcomes {
 
 #[test]
 fn no_damage_to_any_file_gives_a_wrong_value_or_an_unnoticed_loss() {
-    let count = std::env::var("ORDERMINT_DAMAGE_TRIALS").ok().and_then(|count| count.parse().ok()).unwrap_or(60);
-    let outcomes = trials(count);
+    let setting = |name: &str, default| std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default);
+    let count = setting("ORDERMINT_DAMAGE_TRIALS", 60);
+    let outcomes = trials(count, setting("ORDERMINT_DAMAGE_ORDERS", 150));
     println!("{count} trials: {outcomes:?}");
     assert!(outcomes.refused > 0 && outcomes.limbo > 0 && outcomes.right > 0, "{outcomes:?}");
 }

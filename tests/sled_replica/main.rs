@@ -3,6 +3,8 @@
 mod bench;
 mod damage;
 mod directory;
+mod failing;
+mod killed;
 mod losses;
 
 use bench::{Home, SET, day};

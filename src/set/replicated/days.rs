@@ -83,7 +83,7 @@ impl DaysOp {
             return;
         }
         let result = match enough {
-            true => Ok(std::mem::take(&mut state.days).into_iter().collect()),
+            true => Ok(std::mem::take(&mut state.days).into_iter().filter(|day| core.check_floor(*day).is_ok()).collect()),
             false => Err(core.quorum_lost(state.good, state.faults.clone())),
         };
         self.finish(core, state, result);

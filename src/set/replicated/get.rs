@@ -40,7 +40,7 @@ struct State {
 impl Core {
     /// A strong read for a caller.
     pub(crate) fn get(self: &Arc<Core>, number: OrderNumber, deadline: Instant) -> Pending<Option<Order>> {
-        let held = match self.admit_read() {
+        let held = match self.check_floor(number.day()).and_then(|()| self.admit_read()) {
             Ok(held) => held,
             Err(error) => return Pending::ready(Err(error)),
         };

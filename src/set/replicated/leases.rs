@@ -22,6 +22,8 @@ pub(crate) struct Leases {
     book: Option<LeaseBook>,
     fetches: BTreeMap<u64, Fetch>,
     count: u64,
+    /// What is installed may not be minted from now.
+    paused: bool,
 }
 
 struct Fetch {
@@ -32,8 +34,9 @@ struct Fetch {
 
 impl Leases {
     pub(crate) fn new(core: &Core, marks: &[(Day, u64)]) -> Leases {
-        let book = (core.epoch > 0).then(|| LeaseBook::new(core.id, core.settings.utc_offset_minutes, marks, now(core)));
-        Leases { book, fetches: BTreeMap::new(), count: 0 }
+        let book = (core.epoch > 0)
+            .then(|| LeaseBook::new(core.id, core.settings.utc_offset_minutes, marks, *core.floor.lock(), now(core)));
+        Leases { book, fetches: BTreeMap::new(), count: 0, paused: false }
     }
 
     pub(crate) fn begin(&mut self, core: &Core) {
@@ -83,6 +86,7 @@ impl Leases {
         let actions = book.step(event, now(core));
         *core.mint_state.lock() = book.state();
         let midnight_ms = book.midnight_ms();
+        let can_mint = book.can_mint();
         for action in actions {
             match action {
                 LeaseAction::Install(block) => {
@@ -93,6 +97,12 @@ impl Leases {
                 LeaseAction::Fetch { block } => self.fetch(core, block),
             }
         }
+        match can_mint {
+            true if self.paused => core.mint.resume(),
+            false if !self.paused => core.mint.pause(),
+            _ => {}
+        }
+        self.paused = !can_mint;
     }
 
     fn fetch(&mut self, core: &Core, block: Block) {

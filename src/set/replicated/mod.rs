@@ -11,6 +11,7 @@ mod compare;
 mod coordinator;
 mod create;
 mod days;
+mod floor;
 mod get;
 mod lane;
 mod leases;
@@ -20,7 +21,7 @@ mod page;
 mod worker;
 
 pub(crate) use lane::Role;
-pub(crate) use open::{LaneSeed, Opened, claim_epoch, each_at_once, read_lease_marks, witness_rollbacks};
+pub(crate) use open::{LaneSeed, Opened, claim_epoch, each_at_once, read_floor, read_lease_marks, witness_rollbacks};
 pub(crate) use worker::guarded;
 
 use self::coordinator::{Closing, Event, Mail, Timers};
@@ -56,6 +57,8 @@ pub(crate) struct Seed {
     pub(crate) lanes: Vec<LaneSeed>,
     /// One past the last sequence ever leased, by day.
     pub(crate) lease_marks: Vec<(Day, u64)>,
+    /// The last day given up.
+    pub(crate) floor: Option<Day>,
 }
 
 /// The handle of a SET kept by quorum.
@@ -79,6 +82,8 @@ pub(crate) struct Core {
     mint: MintCore,
     mint_state: Mutex<MintState>,
     minting_on: Mutex<Option<Day>>,
+    /// The last day given up.
+    floor: Mutex<Option<Day>>,
     in_flight: InFlight,
     notifier: Notifier,
     mail: Mail,
@@ -99,7 +104,7 @@ impl ReplicatedSet {
     /// # Errors
     /// [`Error::System`] when the system gives no more threads.
     pub(crate) fn start(seed: Seed) -> Result<ReplicatedSet, Error> {
-        let Seed { id, weight, quorum, settings, clock, epoch, lanes, lease_marks } = seed;
+        let Seed { id, weight, quorum, settings, clock, epoch, lanes, lease_marks, floor } = seed;
         let lanes =
             (0u8..).zip(lanes).map(|(index, lane)| Lane::new(index, lane.dir, lane.replica, lane.role, &settings)).collect();
         let core = Arc::new_cyclic(|me| Core {
@@ -113,9 +118,17 @@ impl ReplicatedSet {
             lanes,
             voting: AtomicU16::new(0),
             submit: Mutex::default(),
-            mint: MintCore::new(id),
+            mint: MintCore::with_alarm(id, {
+                let me = me.clone();
+                move || {
+                    if let Some(core) = me.upgrade() {
+                        core.post(Event::NumbersWanted);
+                    }
+                }
+            }),
             mint_state: Mutex::new(MintState::Ready),
             minting_on: Mutex::new(None),
+            floor: Mutex::new(floor),
             in_flight: InFlight::new(settings.in_flight_max, settings.in_flight_bytes_max),
             notifier: Notifier::new(),
             mail: Mail::default(),
@@ -304,6 +317,10 @@ impl Shard for ReplicatedSet {
 
     fn accept_clock(&self) {
         self.core.post(Event::ClockAccepted);
+    }
+
+    fn raise_floor(&self, day: Day, deadline: Instant) -> Pending<()> {
+        self.core.raise_floor(day, deadline)
     }
 
     fn close(&self) -> Pending<()> {

@@ -92,6 +92,11 @@ impl Notifier {
             return;
         }
         let mut state = self.state.lock();
+        if state.closed {
+            drop(state);
+            // The SET is gone. A promise that is dropped answers `Closed`, so that nobody waits for ever.
+            return completions.clear();
+        }
         state.waiting.append(completions);
         if std::mem::take(&mut state.idle) {
             drop(state);

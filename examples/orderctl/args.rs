@@ -233,8 +233,11 @@ mod tests {
             ("create --data d --quorum 3", "--quorum \"3\": a quorum is written N,R,W, got \"3\""),
             ("get --data d", "a NUMBER is missing"),
             ("get 1", "--data DIR is missing"),
-            ("scan --data d --date 2026-02-30", "--date \"2026-02-30\": no day between 2000-01-01 and 3023-12-31: 2026-02-30"),
-            ("scan --data d --set x", "--set \"x\": a SET id is a number from 0 to 999, got 18446744073709551615"),
+            (
+                "scan --data d --date 2026-02-30",
+                "--date \"2026-02-30\": no day between 2000-01-01 and 3023-12-31: \"2026-02-30\"",
+            ),
+            ("scan --data d --set x", "--set \"x\": a SET id has one to three digits, 000 to 999"),
             ("status --data d --json=yes", "--json takes no value"),
             ("parse", "a NUMBER is missing"),
             ("parse --data d 1", "\"--data\" is no option of this command"),

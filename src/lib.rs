@@ -4,7 +4,7 @@
 //!
 //! * **Order numbers** of 22 digits, `20261122 0000000042 007 6`: date, sequence, SET and check digit, in 8 bytes. One atomic add
 //!   each, unique over threads, restarts, kills and wrong clocks.
-//! * **SETs**, up to 1,000 of them, that share no thread, lock, queue or file, so that a fault stays where it is. The number of an
+//! * **SETs**, up to 1,000 of them, with threads, queues and files of their own, so that a fault stays where it is. The number of an
 //!   order names its SET; nothing has to be looked up.
 //! * **A store** of N copies of each order, in N directories, of which R answer a read and W must have synced a write.
 //!
@@ -49,17 +49,19 @@
 //!    replicas of its SET are lost.
 //! 3. With R + W > N a read sees every write that was acknowledged before it. *Absent* is an answer of R replicas, never a guess:
 //!    what is damaged, missing or slow counts as unknown.
-//! 4. Every wait of a caller ends at its deadline, and the error says whether anything was sent.
+//! 4. Every operation ends at its deadline, and the error says whether anything was sent.
 //! 5. Untrusted numbers, garbled files and absurd settings give a typed error: no panic crosses the API.
 //!
 //! # What it does not promise
 //!
-//! * A write that survives the machine. The replicas are directories of one process; those on one disk die with it.
+//! * Orders that outlive the machine. The replicas are directories of one process; those on one disk die with it.
 //! * Fail-over between SETs. A create whose SET cannot take it is [`NotAttempted`]; a retry may pick another.
 //! * Healing. A replica that was lost or fell behind stays so: its peers carry on and [`OrderStore::status`] names it, but nothing
 //!   copies orders to it yet. Reads write back what they find on too few replicas, and no more.
-//! * Reads that are as quick as ever right after opening. Until the replicas were compared ([`OrderStore::compared`]), and for ever
-//!   where they differ, a read waits for all voting replicas; one that hangs makes it end at its deadline.
+//! * Reads that do without a hanging replica right after opening. Until the replicas were compared ([`OrderStore::compared`]), and
+//!   later where they differ, a read waits for all voting replicas; one that hangs makes it end at its deadline.
+//! * New numbers from an old copy. A store that was put back from a backup, or made anew where all its directories were gone, gives
+//!   out again what it gave out before: open an existing store by [`Builder::home`] alone, which never makes one.
 //! * An order between the numbers of different processes or SETs; secrecy (the check digit is no signature).
 //! * Updates, deletes, dropping of days, more SETs or another quorum for a store that exists. Orders are created, read and scanned.
 //! * Safety when two programs use copies of one directory. On one directory the second gets [`Error::InUse`].

@@ -66,7 +66,8 @@ fn raw(home: &Path, orders: u64, replicas: usize, group: u64, per_value: u64) ->
 fn ours(home: &Path, orders: u64, quorum: Quorum) -> f64 {
     let dirs = (0..quorum.n()).map(|index| format!("007/{index}"));
     let set = SetId::new(7).expect("a SET id");
-    let store = OrderStore::builder().home(home).quorum(quorum).add_set(SetConfig::new(set).replicas(dirs)).open().expect("opens");
+    let store =
+        OrderStore::builder().home(home).quorum(quorum).add_set(SetConfig::new(set).replicas(dirs)).open().expect("opens");
     let payloads: Vec<Vec<u8>> = (0..orders).map(payload).collect();
     let started = Instant::now();
     for placed in store.create_all(&payloads) {
@@ -105,7 +106,10 @@ fn main() {
             place += 1;
         };
         for group in [64, 256, 1_024] {
-            take(&format!("raw sled, one key an order, 3 replicas, groups of {group}"), raw(home.path(), orders, REPLICAS, group, 1));
+            take(
+                &format!("raw sled, one key an order, 3 replicas, groups of {group}"),
+                raw(home.path(), orders, REPLICAS, group, 1),
+            );
         }
         take("packed loop, 32 a value, 3 replicas, groups of 1,024", raw(home.path(), orders, REPLICAS, 1_024, 32));
         take("ordermint, N=3 W=2", ours(&home.path().join("n3"), orders, Quorum::new(3, 2, 2).expect("valid")));

@@ -59,12 +59,9 @@ fn one_of_each() -> Vec<(&'static str, Error)> {
         ("Config", ConfigError::NoSets.into()),
         ("ParseOrderNumber", ParseOrderNumberError::Length { found: 0 }.into()),
         ("UnknownSet", Error::UnknownSet { set }),
+        ("DayDropped", Error::DayDropped { set, day, floor: day }),
         ("ValueTooLarge", Error::ValueTooLarge { bytes: 2, max: 1 }),
-<<<<<<< HEAD
-        ("Ambiguous", { Error::Ambiguous { token: WriteToken { number, version }, acked: 1, failed: 0, in_flight: 2, need: 2 } }),
-=======
         ("Ambiguous", Error::Ambiguous { token, acked: 1, failed: 0, in_flight: 2, need: 2 }),
->>>>>>> wt-readme
         ("QuorumLost", Error::QuorumLost { set, need: 2, of: 3, good: 1, missing: Faults::default() }),
         ("DeadlineExceeded", Error::DeadlineExceeded { set, need: 2, asked: 3, good: 1 }),
         ("Unconfirmed", Error::Unconfirmed { number, need: 2 }),
@@ -82,6 +79,7 @@ fn one_of_each() -> Vec<(&'static str, Error)> {
         ("NoLease", not_attempted(NotAttempted::NoLease { set })),
         ("DayFull", not_attempted(NotAttempted::DayFull { set, day })),
         ("ClockJump", not_attempted(NotAttempted::ClockJump { set, known: day, clock: Day::MAX })),
+        ("BelowFloor", not_attempted(NotAttempted::BelowFloor { set, floor: day, clock: day })),
         ("ClockOutOfRange", not_attempted(NotAttempted::ClockOutOfRange { wall_ms: 0 })),
     ]
 }

@@ -1,8 +1,6 @@
 //! What README.md and docs/FORMATS.md say of the code is still so. (The README's programs are compiled and run as doc tests.)
 
-use ordermint::{
-    ConfigError, Day, Error, Faults, NotAttempted, OrderNumber, ParseOrderNumberError, SetId, Version, WriteToken,
-};
+use ordermint::{ConfigError, Day, Error, Faults, NotAttempted, OrderNumber, ParseOrderNumberError, SetId, Version, WriteToken};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -61,9 +59,7 @@ fn one_of_each() -> Vec<(&'static str, Error)> {
         ("ParseOrderNumber", ParseOrderNumberError::Length { found: 0 }.into()),
         ("UnknownSet", Error::UnknownSet { set }),
         ("ValueTooLarge", Error::ValueTooLarge { bytes: 2, max: 1 }),
-        ("Ambiguous", {
-            Error::Ambiguous { token: WriteToken { number, version }, acked: 1, failed: 0, in_flight: 2, need: 2 }
-        }),
+        ("Ambiguous", { Error::Ambiguous { token: WriteToken { number, version }, acked: 1, failed: 0, in_flight: 2, need: 2 } }),
         ("QuorumLost", Error::QuorumLost { set, need: 2, of: 3, good: 1, missing: Faults::default() }),
         ("DeadlineExceeded", Error::DeadlineExceeded { set, need: 2, asked: 3, good: 1 }),
         ("Unconfirmed", Error::Unconfirmed { number, need: 2 }),

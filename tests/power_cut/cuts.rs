@@ -220,8 +220,23 @@ impl<'a> Chain<'a> {
             let checked = copy.mount(&self.home.join("check"))?;
             process::check(self.workload.checker(), &as_strs(&self.args(checked.path())), &self.home.join("verdict"))?
         };
+        if !verdict.is_good()
+            && let Ok(keep) = std::env::var("ORDERMINT_POWER_KEEP")
+        {
+            self.keep(&cut, Path::new(&keep))?;
+        }
         self.image = Some(cut);
         Ok(Cut { frozen_after, acknowledged: acks_in(&acks)?.len(), verdict })
+    }
+
+    /// Puts the image that was found wanting where it outlives the test, with what was acknowledged.
+    fn keep(&self, cut: &Image, dir: &Path) -> Result<()> {
+        std::fs::create_dir_all(dir)?;
+        for acks in &self.acks {
+            std::fs::copy(acks, dir.join(acks.file_name().ok_or("acknowledgements have a name")?))?;
+        }
+        cut.copy(dir.join(format!("{:016x}-{}.img", self.seed, self.acks.len())))?.outlive();
+        Ok(())
     }
 
     fn image_path(&self, name: &str) -> PathBuf {

@@ -29,6 +29,7 @@
 //! |---|---|---|
 //! | `ORDERMINT_POWER_CUTS` | 10; 60 with a planted bug | cuts under load; a planted build stops once each workload has lost |
 //! | `ORDERMINT_POWER_SEED` | random | payloads and moments; the disk's pace is not in it |
+//! | `ORDERMINT_POWER_KEEP` | - | a directory for the images after cuts that lost something |
 //! | `ORDERMINT_POWER_EXPECT` | what the build says | `loss` or `none`: fails when the build is another one |
 
 mod cell;

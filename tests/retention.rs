@@ -12,7 +12,8 @@ fn clock_at(day: Day) -> ManualClock {
 
 fn open(memory: &[MemoryReplica], clock: &ManualClock) -> Result<OrderStore, Error> {
     let mut set = SetConfig::new(SetId::new(7)?);
-    for replica in memory.iter().cloned() {
+    for replica in memory {
+        let replica = replica.clone();
         set = set.replica_with(move |_| Ok(Arc::new(replica.clone()) as Arc<dyn Replica>));
     }
     OrderStore::builder().quorum(Quorum::new(3, 2, 2)?).add_set(set).clock(clock.clone()).open()

@@ -109,7 +109,10 @@ pub(crate) fn check(args: &[String]) -> Result<ExitCode> {
         }
         Err(error) => {
             verdict.sick(format_args!("the store does not open: {error}"));
-            printed.sorted().iter().for_each(|(number, _)| verdict.lost(format_args!("{number}, with its store")));
+            printed
+                .sorted()
+                .iter()
+                .for_each(|(number, _)| verdict.lost(number.to_u64(), format_args!("{number}, with its store")));
         }
     }
     print!("{}", verdict.report());
@@ -136,7 +139,7 @@ fn check_replicas(task: &Task, n: u8, printed: &Printed, verdict: &mut Verdict) 
     for (number, _) in printed.sorted() {
         let held = copies.get(&number).copied().unwrap_or_default();
         if held < w {
-            verdict.lost(format_args!("{number} is on {held} replicas, not on {w}"));
+            verdict.lost(number.to_u64(), format_args!("{number} is on {held} replicas, not on {w}"));
         }
     }
 }
@@ -203,7 +206,7 @@ fn check_store(store: &OrderStore, task: &Task, printed: &Printed, verdict: &mut
     let sorted = printed.sorted();
     for (number, _) in &sorted {
         if !found.contains(number) {
-            verdict.lost(format_args!("{number} is not in the scan"));
+            verdict.lost(number.to_u64(), format_args!("{number} is not in the scan"));
         }
     }
     // The newest and some of the others.
@@ -214,8 +217,8 @@ fn check_store(store: &OrderStore, task: &Task, printed: &Printed, verdict: &mut
         match store.get(number).wait() {
             Ok(Some(order)) if order.value == payload(task.seed, round, serial) => {}
             Ok(Some(_)) => verdict.wrong(format_args!("{number}, read alone")),
-            Ok(None) => verdict.lost(format_args!("{number}, read alone, is absent")),
-            Err(error) => verdict.lost(format_args!("{number}, read alone: {error}")),
+            Ok(None) => verdict.lost(number.to_u64(), format_args!("{number}, read alone, is absent")),
+            Err(error) => verdict.lost(number.to_u64(), format_args!("{number}, read alone: {error}")),
         }
     }
     found
@@ -239,7 +242,11 @@ fn check_that_it_goes_on(
                     verdict.repeated(format_args!("{number} was minted again after the cut"));
                 }
             }
-            Err(error) => verdict.sick(format_args!("create after the cut: {error}")),
+            Err(error) => {
+                // The others fare no better.
+                verdict.sick(format_args!("create after the cut: {error}"));
+                break;
+            }
         }
     }
     verdict.minted = minted.len() as u64;

@@ -81,6 +81,7 @@ struct Sum {
     creates: u64,
     scattered: u64,
     while_opening: u64,
+    acknowledged: u64,
     total: Verdict,
 }
 
@@ -104,8 +105,8 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
             if is_done(&goal, &sum, is_control) {
                 break;
             }
-            let verdict = chain.cut_and_tell(*moment, &mut rng);
-            sum.count(*workload, *moment, &verdict);
+            let (acknowledged, verdict) = chain.cut_and_tell(*moment, &mut rng);
+            sum.count(*workload, *moment, acknowledged, &verdict);
             if verdict.lost > 0 {
                 goal.to_lose.retain(|kind| *kind != workload.kind());
             }
@@ -171,19 +172,22 @@ impl<'a> Chain<'a> {
         Chain { home, workload, seed, image: None, acks: Vec::new() }
     }
 
-    fn cut_and_tell(&mut self, moment: Moment, rng: &mut fastrand::Rng) -> Verdict {
+    fn cut_and_tell(&mut self, moment: Moment, rng: &mut fastrand::Rng) -> (usize, Verdict) {
         let round = self.acks.len();
         let started = Instant::now();
-        let (what, verdict) = match self.cut(moment, rng) {
-            Ok(cut) => (format!("{} acknowledged, frozen {:?}", cut.acknowledged, cut.frozen_after), cut.verdict),
-            Err(error) => ("no cut".to_owned(), Verdict::broken(error.to_string())),
+        let (after_ms, acknowledged, verdict) = match self.cut(moment, rng) {
+            Ok(cut) => (cut.frozen_after.as_millis(), cut.acknowledged, cut.verdict),
+            Err(error) => (0, 0, Verdict::broken(error.to_string())),
         };
         let took = started.elapsed().as_secs_f64();
-        println!("  {}, writer {round}, {moment}: {what}; {verdict}; {took:.1} s", self.workload);
+        println!(
+            "  {}, writer {round}, {after_ms} ms {moment}: {acknowledged} acknowledged; {verdict}; {took:.1} s",
+            self.workload
+        );
         for finding in verdict.findings() {
             println!("    {finding}");
         }
-        verdict
+        (acknowledged, verdict)
     }
 
     fn cut(&mut self, moment: Moment, rng: &mut fastrand::Rng) -> Result<Cut> {
@@ -271,12 +275,13 @@ impl Workload {
 }
 
 impl Sum {
-    fn count(&mut self, workload: Workload, moment: Moment, verdict: &Verdict) {
+    fn count(&mut self, workload: Workload, moment: Moment, acknowledged: usize, verdict: &Verdict) {
         match (moment, workload) {
             (WhileOpening, _) => self.while_opening += 1,
             (UnderLoad, Workload::Creates { .. }) => self.creates += 1,
             (UnderLoad, Workload::Scattered { .. }) => self.scattered += 1,
         }
+        self.acknowledged += acknowledged as u64;
         self.total.add(verdict);
     }
 }
@@ -301,11 +306,9 @@ impl fmt::Display for Moment {
 
 impl fmt::Display for Sum {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Sum { creates, scattered, while_opening, total } = self;
+        let Sum { creates, scattered, while_opening, acknowledged, total } = self;
         let cuts = creates + scattered;
-        write!(
-            f,
-            "{cuts} cuts under load ({creates} creates, {scattered} scattered), {while_opening} more while opening: {total}"
-        )
+        write!(f, "{cuts} cuts under load ({creates} creates, {scattered} scattered) and {while_opening} while opening; ")?;
+        write!(f, "{acknowledged} orders and groups acknowledged; {total}")
     }
 }

@@ -139,7 +139,10 @@ pub(crate) fn check(args: &[String]) -> Result<ExitCode> {
         }
         Err(error) => {
             verdict.sick(format_args!("the replica does not open: {error}"));
-            history.acknowledged.keys().for_each(|sequence| verdict.lost(format_args!("{sequence}, with its replica")));
+            history
+                .acknowledged
+                .keys()
+                .for_each(|&sequence| verdict.lost(sequence, format_args!("{sequence}, with its replica")));
         }
     }
     print!("{}", verdict.report());
@@ -156,13 +159,13 @@ fn check_replica(replica: &SledReplica, task: &Task, history: &History, verdict:
                 let version = found.version;
                 let was_written = version == acknowledged || history.under_way.contains(&(sequence, version));
                 if version < acknowledged {
-                    verdict.lost(format_args!("{sequence} is at {version}, {acknowledged} was acknowledged"));
+                    verdict.lost(sequence, format_args!("{sequence} is at {version}, {acknowledged} was acknowledged"));
                 } else if !was_written || found != record(task.seed, sequence, version) {
                     verdict.wrong(format_args!("{sequence} holds strange bytes under {version}"));
                 }
             }
-            Ok(other) => verdict.lost(format_args!("{sequence}, acknowledged at {acknowledged}: {other:?}")),
-            Err(error) => verdict.lost(format_args!("{sequence}, acknowledged at {acknowledged}: {error}")),
+            Ok(other) => verdict.lost(sequence, format_args!("{sequence}, acknowledged at {acknowledged}: {other:?}")),
+            Err(error) => verdict.lost(sequence, format_args!("{sequence}, acknowledged at {acknowledged}: {error}")),
         }
     }
 }

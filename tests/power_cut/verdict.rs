@@ -1,6 +1,7 @@
 //! What a check came to.
 
 use crate::Result;
+use std::collections::HashSet;
 use std::fmt;
 
 /// How many findings are told in words.
@@ -22,6 +23,8 @@ pub(crate) struct Verdict {
     /// Replicas that do not vote although their disks are sound; stores that do not go on.
     pub(crate) sick: u64,
     told: Vec<String>,
+    /// By number: what several ways of reading miss is lost once.
+    missed: HashSet<u64>,
 }
 
 impl Verdict {
@@ -32,9 +35,12 @@ impl Verdict {
         verdict
     }
 
-    pub(crate) fn lost(&mut self, what: impl fmt::Display) {
-        self.lost += 1;
-        self.tell(format_args!("lost: {what}"));
+    /// `number` is of an order, or of anything else that one order has.
+    pub(crate) fn lost(&mut self, number: u64, what: impl fmt::Display) {
+        if self.missed.insert(number) {
+            self.lost += 1;
+            self.tell(format_args!("lost: {what}"));
+        }
     }
 
     pub(crate) fn wrong(&mut self, what: impl fmt::Display) {
@@ -91,8 +97,9 @@ impl Verdict {
         let Ok([checked, minted, lost, wrong, repeated, sick]) = counts.as_deref() else {
             return Err(format!("no verdict: {report:?}").into());
         };
+        let (checked, minted, lost, wrong, repeated, sick) = (*checked, *minted, *lost, *wrong, *repeated, *sick);
         let told = lines.map(str::to_owned).collect();
-        Ok(Verdict { checked: *checked, minted: *minted, lost: *lost, wrong: *wrong, repeated: *repeated, sick: *sick, told })
+        Ok(Verdict { checked, minted, lost, wrong, repeated, sick, told, missed: HashSet::new() })
     }
 }
 

@@ -79,7 +79,8 @@ impl DaysOp {
 
     fn proceed(&self, core: &Core, state: &mut State) {
         let enough = state.good >= core.quorum.r();
-        if !state.waiting.is_empty() && !(enough && state.hurried) {
+        let over = state.waiting.is_empty() || (enough && state.hurried);
+        if !over {
             return;
         }
         let result = match enough {

@@ -155,9 +155,7 @@ impl GetOp {
 impl Timed for GetOp {
     fn tick(self: Arc<GetOp>, core: &Arc<Core>, now: Instant) -> Option<Instant> {
         let mut state = self.state.lock();
-        if state.finish.is_none() {
-            return None;
-        }
+        state.finish.as_ref()?;
         if now >= self.deadline {
             let (good, asked) = (state.round.good(), state.round.asked());
             let error = Error::DeadlineExceeded { set: core.id, need: core.quorum.r(), asked, good };

@@ -105,8 +105,10 @@ impl ReplicatedSet {
     /// [`Error::System`] when the system gives no more threads.
     pub(crate) fn start(seed: Seed) -> Result<ReplicatedSet, Error> {
         let Seed { id, weight, quorum, settings, clock, epoch, lanes, lease_marks, floor } = seed;
-        let lanes =
-            (0u8..).zip(lanes).map(|(index, lane)| Lane::new(index, lane.dir, lane.replica, lane.role, &settings)).collect();
+        let lanes = (0u8..)
+            .zip(lanes)
+            .map(|(index, lane)| Lane::new(index, lane.dir, lane.replica, lane.role, lane.applied, &settings))
+            .collect();
         let core = Arc::new_cyclic(|me| Core {
             me: me.clone(),
             id,

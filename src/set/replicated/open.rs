@@ -17,6 +17,8 @@ pub(crate) struct LaneSeed {
     pub(crate) dir: Option<PathBuf>,
     pub(crate) replica: Option<Arc<dyn Replica>>,
     pub(crate) role: Role,
+    /// Groups applied since it was opened, while the store was made.
+    pub(crate) applied: u64,
 }
 
 /// What came of opening a replica.

@@ -59,6 +59,7 @@ struct Bounds {
 
 impl MintCore {
     /// Nothing to mint yet.
+    #[cfg(test)]
     pub(crate) fn new(set: SetId) -> MintCore {
         MintCore::build(set, None)
     }

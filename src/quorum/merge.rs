@@ -17,6 +17,15 @@ pub(crate) enum Merged {
     Unknown(OrderNumber, OrderNumber),
 }
 
+impl Merged {
+    /// The number, or the first of the unknown ones.
+    pub(crate) fn first(&self) -> OrderNumber {
+        match self {
+            Merged::Agreed(number, _) | Merged::Read(number) | Merged::Unknown(number, _) => *number,
+        }
+    }
+}
+
 /// Merges the chunks of `asked` replicas, which all began after the same number. The result says all there is to say up to
 /// the second value (`None`: the end of the day), in order of number.
 ///

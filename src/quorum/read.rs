@@ -72,6 +72,8 @@ pub(crate) struct ReadRound {
     clean_below: u32,
     dirty: bool,
     asked: Mask,
+    /// Not waited for where R others have answered.
+    silent: Mask,
     answers: Vec<(u8, Answer)>,
     write_back: Option<WriteBack>,
 }
@@ -87,8 +89,16 @@ impl ReadRound {
     /// `start`: where to begin when fewer than all voters are asked. `clean_below`: see the field; `dirty`: the range is dirty.
     pub(crate) fn new(quorum: Quorum, voters: Mask, dirty: bool, clean_below: u32, start: u8) -> (ReadRound, Step) {
         let clean_below = if dirty { 0 } else { clean_below };
-        let mut round =
-            ReadRound { quorum, voters, clean_below, dirty, asked: Mask::NONE, answers: Vec::new(), write_back: None };
+        let mut round = ReadRound {
+            quorum,
+            voters,
+            clean_below,
+            dirty,
+            asked: Mask::NONE,
+            silent: Mask::NONE,
+            answers: Vec::new(),
+            write_back: None,
+        };
         let first = if dirty { voters } else { voters.take(quorum.r(), start) };
         let step = if voters.count() < quorum.r() { Step::Done(Outcome::Lost { good: 0 }) } else { round.ask(first) };
         (round, step)
@@ -106,6 +116,19 @@ impl ReadRound {
     /// Those asked are slow: ask all others.
     pub(crate) fn hurry(&mut self) -> Step {
         if self.write_back.is_some() { Step::Wait } else { self.ask(self.voters) }
+    }
+
+    /// These have been silent for so long that they count as failed, once R others have answered; should they answer all the
+    /// same in time, they are heard. For [`ReadRound::decide`] to look at.
+    pub(crate) fn pass_by(&mut self, silent: Mask) {
+        self.silent = silent;
+    }
+
+    /// The round is over: what was answered is not needed any more.
+    pub(crate) fn forget(&mut self) {
+        self.asked = Mask::NONE;
+        self.answers = Vec::new();
+        self.write_back = None;
     }
 
     /// A write-back was synced on `index`, or failed there.
@@ -158,11 +181,16 @@ impl ReadRound {
         if more.is_empty() { Step::Wait } else { Step::Ask(more) }
     }
 
-    fn decide(&mut self) -> Step {
+    /// What comes next, from what is known.
+    pub(crate) fn decide(&mut self) -> Step {
+        if self.write_back.is_some() {
+            return Step::Wait;
+        }
         let waiting = self.asked.minus(self.answered()).count();
+        let expected = self.asked.minus(self.answered()).minus(self.silent).count();
         let good = self.good();
         let r = self.quorum.r();
-        if good < r || (self.dirty && waiting > 0) {
+        if good < r || (self.dirty && expected > 0) {
             if good + waiting < r || (waiting == 0 && good < r) {
                 // Some of those asked cannot answer: others may.
                 return match self.ask(self.voters) {
@@ -193,7 +221,7 @@ impl ReadRound {
         }
         let record = newest.clone();
         match self.ask(self.voters) {
-            Step::Wait if waiting == 0 => self.write_back(record, carriers),
+            Step::Wait if expected == 0 => self.write_back(record, carriers),
             step => step,
         }
     }

@@ -101,6 +101,7 @@ impl Core {
         }
         let held = match self.in_flight.admit(payload.len() + OVERHEAD) {
             Ok(held) => held,
+            Err(_) if self.is_closing() => return Pending::ready(Err(Error::Closed)),
             Err(now) => return Pending::ready(Err(not_attempted(self.busy(now)))),
         };
         // The payload is copied and summed before the lock; sealing under it costs the same for every size.
@@ -137,6 +138,10 @@ impl Core {
                 break;
             }
             submit.open.pop_front();
+        }
+        // Behind one that hangs until a far deadline they would pile up. Twice what can be in flight, so that it is rare.
+        if submit.open.len() > self.settings.in_flight_max.saturating_mul(2).saturating_add(1_024) {
+            submit.open.retain(|op| !op.is_finished());
         }
         drop(submit);
         pending
@@ -289,8 +294,9 @@ impl Core {
 
     /// Why no new order is taken, if none is.
     pub(crate) fn closed_for_creates(&self) -> Option<String> {
+        let mints = || self.mint.left() > 0 && *self.mint_state.lock() == MintState::Ready;
         let reason = match self.can_send(0) {
-            Err(NotAttempted::Busy { .. }) | Ok(()) if self.mint.left() > 0 => None,
+            Err(NotAttempted::Busy { .. }) | Ok(()) if mints() => None,
             Err(NotAttempted::Busy { .. }) | Ok(()) => self.cannot_mint(),
             Err(reason) => Some(reason),
         };

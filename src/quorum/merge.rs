@@ -1,6 +1,6 @@
 //! Merging what several replicas say about a stretch of a day. Pure.
 
-use super::Mask;
+use super::{Mask, keeps};
 use crate::config::Quorum;
 use crate::order::OrderNumber;
 use crate::replica::{Chunk, Record, Scanned};
@@ -61,7 +61,7 @@ pub(crate) fn merge(
         let diverged = copies.iter().any(|(_, record)| record.version == newest.version && !same(record));
         let heard = readers.saturating_sub(damaged_at(number)) >= usize::from(quorum.r());
         let settled = newest.version.epoch < clean_below;
-        let enough = carriers.count() >= quorum.w() || carriers == voters || settled;
+        let enough = settled || keeps(quorum, voters, carriers);
         let item = match enough && heard && !diverged {
             true => Merged::Agreed(number, (*newest).clone()),
             false => Merged::Read(number),

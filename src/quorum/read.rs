@@ -1,7 +1,7 @@
 //! A strong read of one number, as a value with steps.
 //!
 //! R voters are asked, or all of them while the range is dirty: after an open one replica may have rolled back without a
-//! sign. The newest answer is returned at once if W voters carry it, or all of them. Otherwise the other voters are asked,
+//! sign. The newest answer is returned at once if enough voters carry it (see [`keeps`]). Otherwise the other voters are asked,
 //! and at last it is written to those that lack it, so that no later read can miss what this one returned. *Unknown*
 //! (damaged, failed, out) never counts as an answer.
 
@@ -49,7 +49,7 @@ pub(crate) enum Step {
 /// How a read ended.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) enum Outcome {
-    /// The newest record; it is on W voters, or on all of them.
+    /// The newest record; no later read can miss it.
     Value(Record),
     /// There surely is none.
     Absent,
@@ -60,7 +60,7 @@ pub(crate) enum Outcome {
     /// Equal versions, unequal bytes.
     Diverged(Version),
     /// Found on fewer than W, and not to be written to more.
-    Unconfirmed,
+    Unconfirmed(Record),
 }
 
 /// A read under way. Ends because each replica is asked at most once and written to at most once.
@@ -133,7 +133,7 @@ impl ReadRound {
 
     /// A write-back was synced on `index`, or failed there.
     pub(crate) fn written(&mut self, index: u8, good: bool) -> Step {
-        let (voters, w) = (self.voters, self.quorum.w());
+        let (voters, quorum) = (self.voters, self.quorum);
         let Some(back) = &mut self.write_back else { return Step::Wait };
         if !back.waiting.contains(index) {
             return Step::Wait;
@@ -142,10 +142,10 @@ impl ReadRound {
         if good {
             back.carriers = back.carriers.with(index);
         }
-        if back.carriers.count() >= w || back.carriers == voters {
+        if keeps(quorum, voters, back.carriers) {
             Step::Done(Outcome::Value(back.record.clone()))
         } else if back.waiting.is_empty() {
-            Step::Done(Outcome::Unconfirmed)
+            Step::Done(Outcome::Unconfirmed(back.record.clone()))
         } else {
             Step::Wait
         }
@@ -216,7 +216,7 @@ impl ReadRound {
             carriers = carriers.with(index);
         }
         let settled = newest.version.epoch < self.clean_below;
-        if carriers.count() >= self.quorum.w() || carriers == self.voters || settled {
+        if settled || keeps(self.quorum, self.voters, carriers) {
             return Step::Done(Outcome::Value(newest.clone()));
         }
         let record = newest.clone();
@@ -231,8 +231,8 @@ impl ReadRound {
         let lacking: Mask =
             self.answers.iter().filter(|(_, a)| matches!(a, Answer::Value(_) | Answer::Absent)).map(|(i, _)| *i).collect();
         let lacking = lacking.minus(carriers);
-        if carriers.count() + lacking.count() < self.quorum.w() && carriers.or(lacking) != self.voters {
-            return Step::Done(Outcome::Unconfirmed);
+        if !keeps(self.quorum, self.voters, carriers.or(lacking)) {
+            return Step::Done(Outcome::Unconfirmed(record));
         }
         self.write_back = Some(WriteBack { record: record.clone(), carriers, waiting: lacking });
         Step::WriteBack(record, lacking)
@@ -243,6 +243,12 @@ impl ReadRound {
         let value = self.answers.iter().any(|(_, answer)| matches!(answer, Answer::Value(_)));
         if damaged && !value { Outcome::Corrupt } else { Outcome::Lost { good } }
     }
+}
+
+/// Whether no later read can miss what `carriers` hold: they are W; or they are all voters, and so many that every later
+/// coordinator, who needs a claim, finds one of them among its own.
+pub(crate) fn keeps(quorum: Quorum, voters: Mask, carriers: Mask) -> bool {
+    carriers.count() >= quorum.w() || (carriers == voters && carriers.count() + quorum.claim() > quorum.n())
 }
 
 #[cfg(test)]

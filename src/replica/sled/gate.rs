@@ -58,7 +58,8 @@ mod tests {
     fn four_of_a_device_are_inside_and_another_device_does_not_wait() {
         let gate = Gate::of(u64::MAX);
         let held: Vec<_> = (0..PERMITS).map(|_| gate.enter()).collect();
-        let _other_device = Gate::of(u64::MAX - 1).enter();
+        let other_device = Gate::of(u64::MAX - 1);
+        let _permit = other_device.enter();
         std::thread::scope(|scope| {
             let fifth = scope.spawn(|| drop(Gate::of(u64::MAX).enter()));
             std::thread::yield_now();

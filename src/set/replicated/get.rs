@@ -101,6 +101,10 @@ impl GetOp {
                     self.ask(core, index);
                 }
             }
+            // W had it when its caller was told so: there is nothing to confirm.
+            Step::WriteBack(record, _) if core.is_committed(self.number, record.version) => {
+                self.end(core, Outcome::Value(record));
+            }
             Step::WriteBack(record, mask) => {
                 let write = Write::new(self.number, &record, false);
                 for index in mask.iter() {
@@ -144,16 +148,17 @@ impl GetOp {
     }
 
     fn end(&self, core: &Core, outcome: Outcome) {
-        let mut state = self.state.lock();
+        let faults = || self.state.lock().round.faults();
         let result = match outcome {
             Outcome::Value(record) => Ok(Some(record)),
             Outcome::Absent => Ok(None),
-            Outcome::Lost { good } => Err(core.quorum_lost(good, state.round.faults())),
-            Outcome::Corrupt => Err(Error::Corrupt { set: core.id, number: self.number, faults: Faults(state.round.faults()) }),
+            Outcome::Lost { good } => Err(core.quorum_lost(good, faults())),
+            Outcome::Corrupt => Err(Error::Corrupt { set: core.id, number: self.number, faults: Faults(faults()) }),
             Outcome::Diverged(version) => Err(Error::Diverged { number: self.number, version }),
-            Outcome::Unconfirmed => Err(Error::Unconfirmed { number: self.number, need: core.quorum.w() }),
+            Outcome::Unconfirmed(record) if core.is_committed(self.number, record.version) => Ok(Some(record)),
+            Outcome::Unconfirmed(_) => Err(Error::Unconfirmed { number: self.number, need: core.quorum.w() }),
         };
-        self.finish(core, &mut state, result);
+        self.finish(core, &mut self.state.lock(), result);
     }
 
     fn finish(&self, core: &Core, state: &mut State, result: Result<Option<Record>, Error>) {

@@ -5,8 +5,8 @@
 //! (`notify.rs`). Callers' threads only mint, queue and leave (`create.rs`, `get.rs`, `page.rs`).
 //!
 //! Locks, in the order in which they may be held together: submit, then one of {lane's role, a queue, a create's state, mint
-//! state, mail, notifier}; a page's state, then a read's state; that, then one of {role, queue, ranges, timers, notifier}. No lock is
-//! held while a replica is called, or a waker.
+//! state, mail, notifier}; a page's state, then submit or a read's state; a read's state, then one of {role, queue, ranges, timers,
+//! notifier}. No lock is held while a replica is called, or a waker.
 
 mod compare;
 mod coordinator;

@@ -1,6 +1,8 @@
 //! The clocks. Pure code takes the time as an argument; the layers that carry it out read it here.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Where the time comes from. The wall clock may jump; the boot-time clock may not, and counts while the machine sleeps.
 ///
@@ -43,6 +45,35 @@ impl Clock for SystemClock {
         let id = rustix::time::ClockId::Monotonic;
         let now = rustix::time::clock_gettime(id);
         u64::try_from(now.tv_sec * 1_000 + now.tv_nsec / 1_000_000).unwrap_or(0)
+    }
+}
+
+/// A clock of a user's making, whose panics end minting and not the thread that asked: the wall clock then shows a time outside
+/// every calendar, and the boot-time clock stands still.
+pub(crate) struct GuardedClock {
+    clock: Arc<dyn Clock>,
+    boot_ms: AtomicU64,
+}
+
+impl GuardedClock {
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> GuardedClock {
+        GuardedClock { clock, boot_ms: AtomicU64::new(0) }
+    }
+}
+
+impl Clock for GuardedClock {
+    fn wall_ms(&self) -> i64 {
+        catch_unwind(AssertUnwindSafe(|| self.clock.wall_ms())).unwrap_or(i64::MAX)
+    }
+
+    fn boot_ms(&self) -> u64 {
+        match catch_unwind(AssertUnwindSafe(|| self.clock.boot_ms())) {
+            Ok(boot_ms) => {
+                self.boot_ms.fetch_max(boot_ms, Ordering::Relaxed);
+                boot_ms
+            }
+            Err(_) => self.boot_ms.load(Ordering::Relaxed),
+        }
     }
 }
 

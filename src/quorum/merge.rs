@@ -1,6 +1,6 @@
 //! Merging what several replicas say about a stretch of a day. Pure.
 
-use super::Mask;
+use super::{Mask, keeps};
 use crate::config::Quorum;
 use crate::order::OrderNumber;
 use crate::replica::{Chunk, Record, Scanned};
@@ -15,6 +15,15 @@ pub(crate) enum Merged {
     Read(OrderNumber),
     /// Fewer than R can say whether there is anything from one number to the other.
     Unknown(OrderNumber, OrderNumber),
+}
+
+impl Merged {
+    /// The number, or the first of the unknown ones.
+    pub(crate) fn first(&self) -> OrderNumber {
+        match self {
+            Merged::Agreed(number, _) | Merged::Read(number) | Merged::Unknown(number, _) => *number,
+        }
+    }
 }
 
 /// Merges the chunks of `asked` replicas, which all began after the same number. The result says all there is to say up to
@@ -52,7 +61,7 @@ pub(crate) fn merge(
         let diverged = copies.iter().any(|(_, record)| record.version == newest.version && !same(record));
         let heard = readers.saturating_sub(damaged_at(number)) >= usize::from(quorum.r());
         let settled = newest.version.epoch < clean_below;
-        let enough = carriers.count() >= quorum.w() || carriers == voters || settled;
+        let enough = settled || keeps(quorum, voters, carriers);
         let item = match enough && heard && !diverged {
             true => Merged::Agreed(number, (*newest).clone()),
             false => Merged::Read(number),

@@ -7,5 +7,5 @@ mod tally;
 
 pub(crate) use mask::Mask;
 pub(crate) use merge::{Merged, merge};
-pub(crate) use read::{Answer, Outcome, ReadRound, Step};
+pub(crate) use read::{Answer, Outcome, ReadRound, Step, keeps};
 pub(crate) use tally::{Tally, Verdict};

@@ -1,7 +1,7 @@
 //! A strong read of one number, as a value with steps.
 //!
 //! R voters are asked, or all of them while the range is dirty: after an open one replica may have rolled back without a
-//! sign. The newest answer is returned at once if W voters carry it, or all of them. Otherwise the other voters are asked,
+//! sign. The newest answer is returned at once if enough voters carry it (see [`keeps`]). Otherwise the other voters are asked,
 //! and at last it is written to those that lack it, so that no later read can miss what this one returned. *Unknown*
 //! (damaged, failed, out) never counts as an answer.
 
@@ -49,7 +49,7 @@ pub(crate) enum Step {
 /// How a read ended.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) enum Outcome {
-    /// The newest record; it is on W voters, or on all of them.
+    /// The newest record; no later read can miss it.
     Value(Record),
     /// There surely is none.
     Absent,
@@ -60,7 +60,7 @@ pub(crate) enum Outcome {
     /// Equal versions, unequal bytes.
     Diverged(Version),
     /// Found on fewer than W, and not to be written to more.
-    Unconfirmed,
+    Unconfirmed(Record),
 }
 
 /// A read under way. Ends because each replica is asked at most once and written to at most once.
@@ -72,6 +72,8 @@ pub(crate) struct ReadRound {
     clean_below: u32,
     dirty: bool,
     asked: Mask,
+    /// Not waited for where R others have answered.
+    silent: Mask,
     answers: Vec<(u8, Answer)>,
     write_back: Option<WriteBack>,
 }
@@ -87,8 +89,16 @@ impl ReadRound {
     /// `start`: where to begin when fewer than all voters are asked. `clean_below`: see the field; `dirty`: the range is dirty.
     pub(crate) fn new(quorum: Quorum, voters: Mask, dirty: bool, clean_below: u32, start: u8) -> (ReadRound, Step) {
         let clean_below = if dirty { 0 } else { clean_below };
-        let mut round =
-            ReadRound { quorum, voters, clean_below, dirty, asked: Mask::NONE, answers: Vec::new(), write_back: None };
+        let mut round = ReadRound {
+            quorum,
+            voters,
+            clean_below,
+            dirty,
+            asked: Mask::NONE,
+            silent: Mask::NONE,
+            answers: Vec::new(),
+            write_back: None,
+        };
         let first = if dirty { voters } else { voters.take(quorum.r(), start) };
         let step = if voters.count() < quorum.r() { Step::Done(Outcome::Lost { good: 0 }) } else { round.ask(first) };
         (round, step)
@@ -108,9 +118,22 @@ impl ReadRound {
         if self.write_back.is_some() { Step::Wait } else { self.ask(self.voters) }
     }
 
+    /// These have been silent for so long that they count as failed, once R others have answered; should they answer all the
+    /// same in time, they are heard. For [`ReadRound::decide`] to look at.
+    pub(crate) fn pass_by(&mut self, silent: Mask) {
+        self.silent = silent;
+    }
+
+    /// The round is over: what was answered is not needed any more.
+    pub(crate) fn forget(&mut self) {
+        self.asked = Mask::NONE;
+        self.answers = Vec::new();
+        self.write_back = None;
+    }
+
     /// A write-back was synced on `index`, or failed there.
     pub(crate) fn written(&mut self, index: u8, good: bool) -> Step {
-        let (voters, w) = (self.voters, self.quorum.w());
+        let (voters, quorum) = (self.voters, self.quorum);
         let Some(back) = &mut self.write_back else { return Step::Wait };
         if !back.waiting.contains(index) {
             return Step::Wait;
@@ -119,10 +142,10 @@ impl ReadRound {
         if good {
             back.carriers = back.carriers.with(index);
         }
-        if back.carriers.count() >= w || back.carriers == voters {
+        if keeps(quorum, voters, back.carriers) {
             Step::Done(Outcome::Value(back.record.clone()))
         } else if back.waiting.is_empty() {
-            Step::Done(Outcome::Unconfirmed)
+            Step::Done(Outcome::Unconfirmed(back.record.clone()))
         } else {
             Step::Wait
         }
@@ -158,11 +181,16 @@ impl ReadRound {
         if more.is_empty() { Step::Wait } else { Step::Ask(more) }
     }
 
-    fn decide(&mut self) -> Step {
+    /// What comes next, from what is known.
+    pub(crate) fn decide(&mut self) -> Step {
+        if self.write_back.is_some() {
+            return Step::Wait;
+        }
         let waiting = self.asked.minus(self.answered()).count();
+        let expected = self.asked.minus(self.answered()).minus(self.silent).count();
         let good = self.good();
         let r = self.quorum.r();
-        if good < r || (self.dirty && waiting > 0) {
+        if good < r || (self.dirty && expected > 0) {
             if good + waiting < r || (waiting == 0 && good < r) {
                 // Some of those asked cannot answer: others may.
                 return match self.ask(self.voters) {
@@ -188,12 +216,12 @@ impl ReadRound {
             carriers = carriers.with(index);
         }
         let settled = newest.version.epoch < self.clean_below;
-        if carriers.count() >= self.quorum.w() || carriers == self.voters || settled {
+        if settled || keeps(self.quorum, self.voters, carriers) {
             return Step::Done(Outcome::Value(newest.clone()));
         }
         let record = newest.clone();
         match self.ask(self.voters) {
-            Step::Wait if waiting == 0 => self.write_back(record, carriers),
+            Step::Wait if expected == 0 => self.write_back(record, carriers),
             step => step,
         }
     }
@@ -203,8 +231,8 @@ impl ReadRound {
         let lacking: Mask =
             self.answers.iter().filter(|(_, a)| matches!(a, Answer::Value(_) | Answer::Absent)).map(|(i, _)| *i).collect();
         let lacking = lacking.minus(carriers);
-        if carriers.count() + lacking.count() < self.quorum.w() && carriers.or(lacking) != self.voters {
-            return Step::Done(Outcome::Unconfirmed);
+        if !keeps(self.quorum, self.voters, carriers.or(lacking)) {
+            return Step::Done(Outcome::Unconfirmed(record));
         }
         self.write_back = Some(WriteBack { record: record.clone(), carriers, waiting: lacking });
         Step::WriteBack(record, lacking)
@@ -215,6 +243,12 @@ impl ReadRound {
         let value = self.answers.iter().any(|(_, answer)| matches!(answer, Answer::Value(_)));
         if damaged && !value { Outcome::Corrupt } else { Outcome::Lost { good } }
     }
+}
+
+/// Whether no later read can miss what `carriers` hold: they are W; or they are all voters, and so many that every later
+/// coordinator, who needs a claim, finds one of them among its own.
+pub(crate) fn keeps(quorum: Quorum, voters: Mask, carriers: Mask) -> bool {
+    carriers.count() >= quorum.w() || (carriers == voters && carriers.count() + quorum.claim() > quorum.n())
 }
 
 #[cfg(test)]

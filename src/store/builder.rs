@@ -133,14 +133,15 @@ impl Builder {
             if set.weight == 0 || set.weight > 1_000 {
                 return Err(ConfigError::OutOfRange { name: "weight", given: set.weight.into(), min: 1, max: 1_000 });
             }
-            if let Some(quorum) = self.quorum
-                && set.replicas.len() != usize::from(quorum.n())
-            {
-                return Err(ConfigError::ReplicaCount { set: set.id, given: set.replicas.len(), n: quorum.n() });
-            }
             if set.replicas.is_empty() || set.replicas.len() > usize::from(Quorum::N_MAX) {
                 let (given, n) = (set.replicas.len() as u64, Quorum::N_MAX);
                 return Err(ConfigError::OutOfRange { name: "replicas of a SET", given, min: 1, max: n.into() });
+            }
+            // Where no quorum is given, whatever it will be: all SETs share it.
+            let n = self.quorum.map_or(self.sets[0].replicas.len(), |quorum| usize::from(quorum.n()));
+            if set.replicas.len() != n {
+                let n = u8::try_from(n).unwrap_or(u8::MAX);
+                return Err(ConfigError::ReplicaCount { set: set.id, given: set.replicas.len(), n });
             }
             for dir in set.replicas.iter().filter_map(|replica| replica.dir.as_ref()) {
                 let dir = open::real_path(&open::below(self.home.as_deref(), dir));

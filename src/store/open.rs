@@ -62,7 +62,10 @@ pub(super) fn open(builder: Builder) -> Result<OrderStore, Error> {
         let mut seeds = assign_roles(&plan, survey.opened);
         let stored = read_maps(&mut seeds, settings.open_timeout);
         let map = match stored {
-            Some(stored) if explicit => same_map(stored, given_map(&builder)?)?,
+            Some(stored) if explicit => {
+                let given = given_map(&builder, Some(stored.quorum))?;
+                same_map(stored, given)?
+            }
             Some(stored) => stored,
             // No voter is left that could say; the superblocks still know the quorum.
             None => SetMap { version: 0, ..given_map_of(&plan, survey.quorum.or(builder.quorum))? },
@@ -70,7 +73,7 @@ pub(super) fn open(builder: Builder) -> Result<OrderStore, Error> {
         add_lost_sets(&map, &mut plan, &mut seeds, builder.home.as_deref());
         (map, seeds)
     } else {
-        let map = given_map(&builder)?;
+        let map = given_map(&builder, None)?;
         (map.clone(), form(&plan, store, &map, survey.opened, settings.open_timeout)?)
     };
     let mut shards: Vec<Box<dyn Shard>> = Vec::new();
@@ -269,9 +272,10 @@ fn read_map(replica: &dyn Replica) -> Result<SetMap, ReplicaError> {
     SetMap::decode(&bytes).ok_or_else(|| damaged("the SET map is not what anybody wrote"))
 }
 
-fn given_map(builder: &Builder) -> Result<SetMap, Error> {
+/// What the builder describes; `remembered` is the quorum where it names none.
+fn given_map(builder: &Builder, remembered: Option<Quorum>) -> Result<SetMap, Error> {
     let entries = builder.sets.iter().map(|set| (set.id, set.weight, set.replicas.len()));
-    map_of(entries, builder.quorum)
+    map_of(entries, builder.quorum.or(remembered))
 }
 
 fn given_map_of(plan: &[SetPlan], quorum: Option<Quorum>) -> Result<SetMap, Error> {

@@ -59,7 +59,7 @@ pub struct ReplicaStatus {
     pub dir: Option<PathBuf>,
     /// Whether its word counts.
     pub state: ReplicaState,
-    /// Why it does not vote, or in what it differs from the others.
+    /// Why it does not vote; what is odd about it where it does: it differs from the others, or has been inside one call for long.
     pub reason: Option<String>,
     /// Writes waiting for it.
     pub queued: usize,

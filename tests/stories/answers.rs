@@ -113,21 +113,24 @@ fn a_waker_that_blocks_holds_up_no_other_set() {
         let _ = blocked.lock().expect("one waker").recv();
     });
     slow(&bench);
-    let mut victims: Vec<_> = (0..50).map(|_| store.create("blocks when woken")).collect();
+    let victims = (0..10).map(|_| store.create("blocks when woken").wait_timeout(Duration::from_millis(500)));
+    // Those of the other SET are stored meanwhile.
+    let mut victims: Vec<_> = victims.filter_map(Result::err).collect();
+    assert!((4..=6).contains(&victims.len()), "an even choice");
     for victim in &mut victims {
         poll_once(victim, &blocking);
     }
     bench.release_all();
     until("the waker blocks", || stuck.load(Ordering::SeqCst));
     let mut healthy = 0;
-    for at in 0..100 {
+    for at in 0..20 {
         let pending = store.create(format!("beside {at}"));
-        if let Ok(answer) = pending.wait_timeout(Duration::from_millis(20)) {
+        if let Ok(answer) = pending.wait_timeout(Duration::from_millis(200)) {
             assert_eq!(answer.expect("stored").number.set_id(), other.set);
             healthy += 1;
         }
     }
-    assert!(healthy > 25, "the other SET took its half: {healthy}");
+    assert!(healthy >= 5, "the other SET took its half: {healthy}");
     drop(unblock);
 }
 

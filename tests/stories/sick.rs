@@ -118,6 +118,7 @@ fn two_sick_readers_of_three_end_reads_by_their_deadline() {
     for (what, sicken) in sicknesses {
         let bench = Bench::new(3, 2, 2);
         let store = bench.builder().deadline(Duration::from_millis(700)).open().expect("opens");
+        ends(store.compared()).expect("nothing to compare");
         let mut acknowledged = Acknowledged::new();
         create_some(&store, "before", 5, &mut acknowledged);
         sicken(&bench.faults[0]);
@@ -169,13 +170,16 @@ fn a_replica_that_hangs_in_every_read_since_open_stops_neither_reads_nor_the_com
 fn an_order_on_one_replica_is_written_back_although_another_hangs() {
     let bench = Bench::new(3, 2, 2);
     let store = bench.open();
-    ends(store.compared()).expect("nothing to compare");
     let number = ends(store.create("here")).expect("created").number;
     until("all have it", || bench.holders(number) == 3);
+    ends(store.close()).expect("closed");
     bench.faults[1].forget(number);
     bench.faults[2].hang_reads();
+    let store = bench.open();
     for _ in 0..3 {
+        let applied = bench.faults[1].applies();
         assert_eq!(ends(store.get(number)).expect("two of three answer").expect("it is there").value, "here");
+        assert!(bench.faults[1].applies() > applied, "written back, and forgotten again");
     }
     bench.release_all();
 }

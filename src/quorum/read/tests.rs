@@ -108,7 +108,7 @@ fn every_read_of_three_replicas_keeps_its_promise() {
                             assert!(!(dirty && count(Held::Old) + count(Held::New) > 0), "a dirty read asks all: {story}");
                         }
                         Outcome::Lost { .. } | Outcome::Corrupt => assert!(good < r, "given up too early: {story}"),
-                        Outcome::Unconfirmed => assert!(good < w || refuses.is_some(), "given up too early: {story}"),
+                        Outcome::Unconfirmed(_) => assert!(good < w || refuses.is_some(), "given up too early: {story}"),
                         Outcome::Diverged(_) => panic!("nothing differs under one version: {story}"),
                     }
                 }
@@ -135,6 +135,35 @@ fn what_clean_ranges_hold_of_older_epochs_needs_no_second_look() {
     assert_eq!(round.answer(1, Answer::Value(record(2))), Step::Done(Outcome::Value(record(2))));
     let (mut round, _) = ReadRound::new(quorum, (0..3).collect(), false, 5, 1);
     assert!(matches!(round.answer(1, Answer::Value(record(2))), Step::Ask(_)), "this epoch's own writes may be under way");
+}
+
+/// One voter of three is left: what it alone holds is shown to nobody, since the two others may be all there is tomorrow.
+#[test]
+fn all_voters_are_not_enough_where_a_later_claim_can_do_without_them() {
+    let quorum = Quorum::new(3, 1, 3).unwrap();
+    let (mut round, _) = ReadRound::new(quorum, Mask::of(0), false, 0, 0);
+    assert_eq!(round.answer(0, Answer::Value(record(2))), Step::Done(Outcome::Unconfirmed(record(2))));
+    let (mut round, _) = ReadRound::new(quorum, Mask::of(0).with(1), true, 0, 0);
+    assert_eq!(round.answer(0, Answer::Value(record(2))), Step::Wait);
+    assert_eq!(round.answer(1, Answer::Absent), Step::WriteBack(record(2), Mask::of(1)));
+    assert_eq!(round.written(1, true), Step::Done(Outcome::Value(record(2))));
+}
+
+#[test]
+fn a_silent_replica_is_passed_by_once_r_others_have_answered_and_heard_if_it_speaks() {
+    let quorum = Quorum::new(3, 2, 2).unwrap();
+    let (mut round, _) = ReadRound::new(quorum, (0..3).collect(), true, 0, 0);
+    round.pass_by(Mask::of(2));
+    assert_eq!(round.answer(0, Answer::Value(record(1))), Step::Wait);
+    assert_eq!(round.answer(1, Answer::Value(record(1))), Step::Done(Outcome::Value(record(1))));
+    let (mut round, _) = ReadRound::new(quorum, (0..3).collect(), true, 0, 0);
+    round.pass_by(Mask::of(2));
+    assert_eq!(round.answer(0, Answer::Value(record(1))), Step::Wait);
+    assert_eq!(round.answer(2, Answer::Absent), Step::Wait, "the other one is still expected");
+    assert_eq!(round.answer(1, Answer::Value(record(2))), Step::WriteBack(record(2), Mask::of(0).with(2)));
+    let (mut round, _) = ReadRound::new(quorum, (0..3).collect(), true, 0, 0);
+    round.pass_by(Mask::of(1).with(2));
+    assert_eq!(round.answer(0, Answer::Absent), Step::Wait, "one of two needed is no answer, whoever is silent");
 }
 
 #[test]

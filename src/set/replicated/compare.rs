@@ -5,6 +5,7 @@ use super::Core;
 use super::coordinator::Event;
 use super::notify::{Completion, Deliver, Held};
 use super::worker::guarded;
+use crate::error::Error;
 use crate::heal::{DaySpan, RangeKey, odd_ones};
 use crate::order::Day;
 use crate::pending::{Pending, Promise};
@@ -16,6 +17,8 @@ use std::time::{Duration, Instant};
 
 /// How long after a full pass ranges that differ are compared again.
 const AGAIN_AFTER: Duration = Duration::from_secs(5);
+/// How often it is looked whether those who were asked are silent.
+const LOOK_AFTER: Duration = Duration::from_millis(250);
 
 /// The comparison under way. At most one range is asked for at a time, so that reads are not kept waiting.
 pub(crate) struct Compare {
@@ -136,6 +139,10 @@ impl Compare {
             return core.comparison_done();
         }
         for index in voters.iter() {
+            if core.lane(index).is_silent() {
+                core.post(Event::Digest { turn, index, result: Err(silent()) });
+                continue;
+            }
             let Some(post) = core.poster() else { return };
             let job = Box::new(move |replica: Result<&dyn crate::replica::Replica, ReplicaError>| {
                 let result = replica.and_then(|replica| guarded(|| replica.digest(key.day, key.range, below)));
@@ -149,9 +156,24 @@ impl Compare {
 
     /// Starts over where ranges differ, when it is time; returns when to come again.
     pub(crate) fn step(&mut self, core: &Core, now: Instant) -> Instant {
-        let Phase::Resting { until } = self.phase else { return now + AGAIN_AFTER };
-        if now < until {
-            return until;
+        // Who never answers is passed by: what it holds is not known to agree, and is looked at again later.
+        let waiting = match &self.phase {
+            Phase::Days { waiting, .. } | Phase::Range { waiting, .. } => *waiting,
+            Phase::Resting { until } if now < *until => return *until,
+            Phase::Resting { .. } => Mask::NONE,
+            Phase::Idle => return now + AGAIN_AFTER,
+        };
+        if !waiting.is_empty() {
+            if waiting.minus(core.silent()).is_empty() {
+                let turn = self.turn;
+                for index in waiting.iter() {
+                    match self.phase {
+                        Phase::Days { .. } => self.days(core, index, Err(silent())),
+                        _ => self.digest(core, turn, index, Err(silent())),
+                    }
+                }
+            }
+            return now + LOOK_AFTER;
         }
         self.phase = Phase::Resting { until: now + AGAIN_AFTER };
         let first = core.ranges.lock().differing_after(None);
@@ -162,9 +184,17 @@ impl Compare {
     }
 }
 
+/// What stands for the answer of a replica that gives none.
+fn silent() -> ReplicaError {
+    ReplicaError::Out { reason: "it has been answering one read for too long".to_owned() }
+}
+
 impl Core {
     /// Answers once every range was compared.
     pub(crate) fn compared(&self) -> Pending<Compared> {
+        if self.is_closing() {
+            return Pending::ready(Err(Error::Closed));
+        }
         let mut waiting = self.awaiting_comparison.lock();
         match &mut *waiting {
             None => Pending::ready(Ok(self.comparison())),

@@ -2,7 +2,7 @@
 
 use super::Core;
 use super::compare::Compare;
-use super::lane::Job;
+use super::lane::{Job, Lane};
 use super::leases::Leases;
 use super::notify::{Completion, Deliver, Held};
 use crate::error::Error;
@@ -58,6 +58,8 @@ struct MailState {
 pub(crate) struct Timers {
     heap: BinaryHeap<Timer>,
     count: u64,
+    /// Nobody will come to tick any more.
+    ended: bool,
 }
 
 struct Timer {
@@ -109,8 +111,12 @@ impl Core {
     }
 
     /// Has `timed` ticked at `at`.
-    pub(crate) fn watch(&self, at: Instant, timed: Weak<dyn Timed>) {
+    pub(crate) fn watch(self: &Arc<Core>, at: Instant, timed: Weak<dyn Timed>) {
         let mut timers = self.timers.lock();
+        if timers.ended {
+            drop(timers);
+            return end_now(self, &timed);
+        }
         timers.count += 1;
         let first = timers.heap.peek().is_none_or(|timer| at < timer.at);
         let order = timers.count;
@@ -163,6 +169,14 @@ impl Core {
     }
 }
 
+/// Ends what waits for its time, because the SET ends.
+fn end_now(core: &Arc<Core>, timed: &Weak<dyn Timed>) {
+    let far = Instant::now() + Duration::from_secs(365 * 24 * 3_600);
+    if let Some(timed) = timed.upgrade() {
+        let _ = timed.tick(core, far);
+    }
+}
+
 /// Even with nothing to do it looks at the clocks this often: a wall clock that jumps wakes nobody.
 const LOOK_AROUND: Duration = Duration::from_secs(1);
 /// How often missed writes are delivered.
@@ -186,6 +200,8 @@ pub(crate) fn run(core: &Arc<Core>, mut leases: Leases, mut compare: Compare) {
                 Event::Wake | Event::NumbersWanted => {}
                 Event::ClockAccepted => leases.accept_clock(core),
                 Event::LeaseWritten { fetch, index, good } => leases.written(core, fetch, index, good),
+                // At the end there is no time for it.
+                Event::Days { .. } | Event::Digest { .. } if shutdown.is_some() => {}
                 Event::Days { index, result } => compare.days(core, index, result),
                 Event::Digest { turn, index, result } => compare.digest(core, turn, index, result),
                 Event::LaneClosed { index, error } => {
@@ -201,7 +217,10 @@ pub(crate) fn run(core: &Arc<Core>, mut leases: Leases, mut compare: Compare) {
         for at in [core.sweep_creates(now), core.tick_timers(now)].into_iter().flatten() {
             next = next.min(at);
         }
-        if let Some(shutdown) = &shutdown {
+        if let Some(shutdown) = &mut shutdown {
+            if !shutdown.is_drained(core, now) {
+                next = next.min(now + DRAIN_POLL);
+            }
             if shutdown.waiting.is_empty() || now >= shutdown.deadline {
                 shutdown.finish(core);
                 return;
@@ -228,12 +247,20 @@ pub(crate) fn run(core: &Arc<Core>, mut leases: Leases, mut compare: Compare) {
 }
 
 impl Core {
+    /// Ends the threads of a SET that has no coordinator.
+    pub(crate) fn abandon(&self) {
+        self.close_creates();
+        self.lanes.iter().for_each(Lane::close_writes);
+        self.lanes.iter().for_each(Lane::close_reads);
+        self.notifier.close();
+    }
+
     /// Reads some of what replicas missed and hands it to them; says whether there was any.
     fn deliver_missed(self: &Arc<Core>, now: Instant) -> bool {
         let mut any = false;
         for index in self.voters().iter() {
             let lane = self.lane(index);
-            if lane.missed().0 == 0 {
+            if !lane.has_missed() {
                 continue;
             }
             any = true;
@@ -258,18 +285,32 @@ impl Core {
             if result.is_err() {
                 lane.miss(number, version);
             }
-            return;
+            return lane.delivered();
         };
         let write = Write::new(number, &record, false);
-        if lane.push(Job::Write { write, done: Box::new(|_, _| {}) }).is_err() {
+        let core = Weak::clone(&self.me);
+        let done = Box::new(move |index, _: Result<(), ReplicaError>| {
+            core.upgrade().into_iter().for_each(|core| core.lane(index).delivered());
+        });
+        if lane.push(Job::Write { write, done }).is_err() {
             lane.miss(number, version);
+            lane.delivered();
         }
     }
 }
 
-/// The end of a SET.
+/// How often it is looked whether what is under way at the end has ended.
+const DRAIN_POLL: Duration = Duration::from_millis(2);
+/// What wakers get at the end, even where replicas have used up the close timeout.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
+/// The end of a SET: what is under way is answered, then the replicas are closed, then whoever still waits is told.
 struct Shutdown {
+    /// Replicas not closed yet.
     waiting: Vec<u8>,
+    draining: bool,
+    /// Until then for what is under way: half of the time, so that replicas have the other half.
+    drain_until: Instant,
     deadline: Instant,
     failed: Option<String>,
 }
@@ -277,10 +318,19 @@ struct Shutdown {
 impl Shutdown {
     fn begin(core: &Core) -> Shutdown {
         let waiting = core.lanes.iter().filter(|lane| lane.replica.is_some()).map(|lane| lane.index).collect();
-        for lane in &core.lanes {
-            lane.close_writes();
+        let (now, timeout) = (Instant::now(), core.settings.close_timeout);
+        Shutdown { waiting, draining: true, drain_until: now + timeout / 2, deadline: now + timeout, failed: None }
+    }
+
+    /// Whether nothing is under way any more, or the time for it is up; then the replicas are told to close.
+    ///
+    /// Whoever was let in has been counted in flight before the submit lock said that the SET is open, so none is overlooked.
+    fn is_drained(&mut self, core: &Core, now: Instant) -> bool {
+        if self.draining && (core.in_flight.now().operations == 0 || now >= self.drain_until) {
+            self.draining = false;
+            core.lanes.iter().for_each(Lane::close_writes);
         }
-        Shutdown { waiting, deadline: Instant::now() + core.settings.close_timeout, failed: None }
+        !self.draining
     }
 
     fn closed(&mut self, index: u8, error: Option<ReplicaError>) {
@@ -296,27 +346,36 @@ impl Shutdown {
             lane.close_reads();
         }
         core.abandon_creates();
-        let timers = std::mem::take(&mut core.timers.lock().heap);
-        let far = Instant::now() + Duration::from_secs(365 * 24 * 3_600);
+        let timers = {
+            let mut timers = core.timers.lock();
+            timers.ended = true;
+            std::mem::take(&mut timers.heap)
+        };
         for timer in timers {
-            if let Some(timed) = timer.timed.upgrade() {
-                let _ = timed.tick(core, far);
-            }
+            end_now(core, &timer.timed);
         }
         let hung = self.waiting.first().map(|index| format!("replica {index} did not end within the close timeout"));
         let result = match self.failed.clone().or(hung) {
             Some(message) => Err(Error::System { action: format!("close SET {}", core.id), message }),
             None => Ok(()),
         };
-        // Dropping them answers those who still wait for the comparison.
-        drop(core.awaiting_comparison.lock().take());
-        let mut closing = core.closing.lock();
-        closing.ended = Some(result.clone());
-        for promise in std::mem::take(&mut closing.waiting) {
-            let result = result.clone();
-            let deliver = Deliver::Other(Box::new(move || promise.complete(result)));
+        let uncompared = core.awaiting_comparison.lock().take();
+        for promise in uncompared.unwrap_or_default() {
+            let deliver = Deliver::Other(Box::new(move || promise.complete(Err(Error::Closed))));
             core.notifier.push(Completion { held: Held::default(), deliver });
         }
         core.notifier.close();
+        core.notifier.wait_for_end(self.deadline.max(Instant::now() + LAST_WORDS));
+        let waiting = {
+            let mut closing = core.closing.lock();
+            closing.ended = Some(result.clone());
+            std::mem::take(&mut closing.waiting)
+        };
+        // On this thread, which has nothing else to do any more: a waker that blocks the notifier must not hold up the end.
+        for promise in waiting {
+            let result = result.clone();
+            let deliver = Deliver::Other(Box::new(move || promise.complete(result)));
+            Completion { held: Held::default(), deliver }.deliver(&core.in_flight);
+        }
     }
 }

@@ -11,9 +11,9 @@ use crate::quorum::{Tally, Verdict};
 use crate::replica::{Draft, Kind, Version, Write};
 use crate::store::Placed;
 use parking_lot::Mutex;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Instant;
 
 /// What a create costs beside its payload, counted against the bytes in flight.
@@ -24,10 +24,16 @@ pub(crate) struct CreateOp {
     write: Write,
     deadline: Instant,
     held: Held,
-    /// Answered: with success, failure or doubt.
-    finished: AtomicBool,
+    /// Where it stands, to be looked at without its lock.
+    stands: AtomicU8,
     state: Mutex<State>,
 }
+
+const OPEN: u8 = 0;
+/// Answered with success.
+const STORED: u8 = 1;
+/// Answered, and it is not known whether it is stored.
+const DOUBTFUL: u8 = 2;
 
 struct State {
     tally: Tally,
@@ -46,6 +52,32 @@ pub(crate) struct Submit {
     /// When the earliest deadline among them passes.
     sweep_at: Option<Instant>,
     closing: bool,
+    /// Those that ended in doubt. All others that were sent and are not open are on W replicas.
+    doubts: BTreeSet<OrderNumber>,
+    doubts_overflowed: bool,
+}
+
+/// The most doubtful orders remembered. Beyond it a read confirms every order that it does not find on W.
+const DOUBTS_MAX: usize = 1 << 16;
+
+impl Submit {
+    /// Lets go of an answered create.
+    fn let_go(&mut self, op: &CreateOp) {
+        if op.stands() == DOUBTFUL {
+            if self.doubts.len() < DOUBTS_MAX {
+                self.doubts.insert(op.write.number());
+            } else {
+                self.doubts_overflowed = true;
+            }
+        }
+    }
+
+    /// Lets go of all that are answered.
+    fn clear_answered(&mut self) {
+        let (answered, open) = std::mem::take(&mut self.open).into_iter().partition::<VecDeque<_>, _>(|op| op.is_finished());
+        self.open = open;
+        answered.iter().for_each(|op| self.let_go(op));
+    }
 }
 
 struct Parked {
@@ -77,7 +109,7 @@ impl CreateOp {
 
     fn finish(&self, state: &mut State, stored: bool) -> Option<Completion> {
         let promise = state.promise.take()?;
-        self.finished.store(true, Ordering::Release);
+        self.stands.store(if stored { STORED } else { DOUBTFUL }, Ordering::Release);
         let (number, version) = (self.write.number(), self.write.version());
         let answer = if stored {
             Ok(Placed { number, version })
@@ -88,8 +120,12 @@ impl CreateOp {
         Some(Completion { held: self.held, deliver: Deliver::Created(promise, answer) })
     }
 
+    fn stands(&self) -> u8 {
+        self.stands.load(Ordering::Acquire)
+    }
+
     fn is_finished(&self) -> bool {
-        self.finished.load(Ordering::Acquire)
+        self.stands() != OPEN
     }
 }
 
@@ -101,6 +137,7 @@ impl Core {
         }
         let held = match self.in_flight.admit(payload.len() + OVERHEAD) {
             Ok(held) => held,
+            Err(_) if self.is_closing() => return Pending::ready(Err(Error::Closed)),
             Err(now) => return Pending::ready(Err(not_attempted(self.busy(now)))),
         };
         // The payload is copied and summed before the lock; sealing under it costs the same for every size.
@@ -136,7 +173,13 @@ impl Core {
             if !submit.open.front().is_some_and(|op| op.is_finished()) {
                 break;
             }
-            submit.open.pop_front();
+            if let Some(op) = submit.open.pop_front() {
+                submit.let_go(&op);
+            }
+        }
+        // Behind one that hangs until a far deadline they would pile up. Twice what can be in flight, so that it is rare.
+        if submit.open.len() > self.settings.in_flight_max.saturating_mul(2).saturating_add(1_024) {
+            submit.clear_answered();
         }
         drop(submit);
         pending
@@ -196,7 +239,7 @@ impl Core {
         let takers = voters.iter().filter(|index| self.lane(*index).has_room_for(bytes)).collect();
         let tally = Tally::new(self.quorum.w(), takers);
         let state = Mutex::new(State { tally, promise: Some(promise) });
-        let op = Arc::new(CreateOp { write, deadline, held, finished: AtomicBool::new(false), state });
+        let op = Arc::new(CreateOp { write, deadline, held, stands: AtomicU8::new(OPEN), state });
         for index in voters.minus(takers).iter() {
             self.lane(index).miss(number, version);
         }
@@ -257,19 +300,10 @@ impl Core {
         if submit.sweep_at.is_none_or(|at| now < at) {
             return submit.sweep_at;
         }
-        let mut next: Option<Instant> = None;
+        completions.extend(submit.open.iter().filter(|op| op.deadline <= now).filter_map(|op| op.expire()));
+        submit.clear_answered();
+        let mut next: Option<Instant> = submit.open.iter().map(|op| op.deadline).min();
         let mut later = |deadline: Instant| next = Some(next.map_or(deadline, |next| next.min(deadline)));
-        submit.open.retain(|op| {
-            if op.is_finished() {
-                return false;
-            }
-            if op.deadline <= now {
-                completions.extend(op.expire());
-                return false;
-            }
-            later(op.deadline);
-            true
-        });
         for parked in std::mem::take(&mut submit.parked) {
             if parked.deadline <= now {
                 completions.push(parked.fail(not_attempted(NotAttempted::NoLease { set: self.id })));
@@ -284,14 +318,31 @@ impl Core {
         next
     }
 
+    /// Whether this coordinator knows that W replicas have synced this version: it was sent by it, and its caller was told.
+    pub(crate) fn is_committed(&self, number: OrderNumber, version: Version) -> bool {
+        if version.epoch != self.epoch {
+            return false;
+        }
+        let submit = self.submit.lock();
+        if submit.doubts_overflowed || submit.doubts.contains(&number) {
+            return false;
+        }
+        // In order of number, as they were minted under this lock.
+        match submit.open.binary_search_by_key(&number, |op| op.write.number()) {
+            Ok(place) => submit.open[place].stands() == STORED,
+            Err(_) => true,
+        }
+    }
+
     pub(crate) fn is_closing(&self) -> bool {
         self.submit.lock().closing
     }
 
     /// Why no new order is taken, if none is.
     pub(crate) fn closed_for_creates(&self) -> Option<String> {
+        let mints = || self.mint.left() > 0 && *self.mint_state.lock() == MintState::Ready;
         let reason = match self.can_send(0) {
-            Err(NotAttempted::Busy { .. }) | Ok(()) if self.mint.left() > 0 => None,
+            Err(NotAttempted::Busy { .. }) | Ok(()) if mints() => None,
             Err(NotAttempted::Busy { .. }) | Ok(()) => self.cannot_mint(),
             Err(reason) => Some(reason),
         };

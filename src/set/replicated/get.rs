@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 
 /// When those asked first are slow, the others are asked.
 const HURRY_AFTER: Duration = Duration::from_millis(50);
+/// From then on, how often it is looked who is silent.
+const LOOK_AFTER: Duration = Duration::from_millis(200);
 
 /// Called on the notifier's thread.
 type Finish = Box<dyn FnOnce(Result<Option<Record>, Error>) + Send>;
@@ -56,10 +58,13 @@ impl Core {
 
     /// Room for a read among what may be in flight.
     pub(crate) fn admit_read(&self) -> Result<Held, Error> {
+        // Counted before it is asked whether the SET is open, so that one that is let in is waited for at the end.
+        let admitted = self.in_flight.admit(0);
         if self.is_closing() {
+            admitted.into_iter().for_each(|held| self.in_flight.release(held));
             return Err(Error::Closed);
         }
-        self.in_flight.admit(0).map_err(|now| {
+        admitted.map_err(|now| {
             let reason = NotAttempted::Busy { set: self.id, operations: now.operations, bytes: now.bytes };
             Error::NotAttempted { reason }
         })
@@ -70,7 +75,9 @@ impl Core {
         // Without a claimed epoch another coordinator may be writing: no strong read.
         let voters = if self.epoch == 0 { Mask::NONE } else { self.voters() };
         let dirty = self.ranges.lock().is_dirty(RangeKey::of(number));
-        let (round, step) = ReadRound::new(self.quorum, voters, dirty, self.epoch, self.next_start());
+        let silent = self.silent();
+        let (mut round, step) = ReadRound::new(self.quorum, voters, dirty, self.epoch, self.next_start(voters, silent));
+        round.pass_by(silent);
         let state = Mutex::new(State { round, finish: Some(finish), hurried: false });
         let op = Arc::new(GetOp { core: Arc::downgrade(self), number, deadline, held, state });
         op.act(self, step);
@@ -94,6 +101,10 @@ impl GetOp {
                     self.ask(core, index);
                 }
             }
+            // W had it when its caller was told so: there is nothing to confirm.
+            Step::WriteBack(record, _) if core.is_committed(self.number, record.version) => {
+                self.end(core, Outcome::Value(record));
+            }
             Step::WriteBack(record, mask) => {
                 let write = Write::new(self.number, &record, false);
                 for index in mask.iter() {
@@ -111,6 +122,10 @@ impl GetOp {
     fn ask(self: &Arc<GetOp>, core: &Arc<Core>, index: u8) {
         let (op, number) = (Arc::clone(self), self.number);
         let job: ReadJob = Box::new(move |replica| {
+            // It waited too long: a replica that comes back need not work off what nobody waits for.
+            if op.is_finished() {
+                return;
+            }
             let result = replica.and_then(|replica| guarded(|| replica.get(number)));
             op.answered(index, result);
         });
@@ -133,20 +148,23 @@ impl GetOp {
     }
 
     fn end(&self, core: &Core, outcome: Outcome) {
-        let mut state = self.state.lock();
+        let faults = || self.state.lock().round.faults();
         let result = match outcome {
             Outcome::Value(record) => Ok(Some(record)),
             Outcome::Absent => Ok(None),
-            Outcome::Lost { good } => Err(core.quorum_lost(good, state.round.faults())),
-            Outcome::Corrupt => Err(Error::Corrupt { set: core.id, number: self.number, faults: Faults(state.round.faults()) }),
+            Outcome::Lost { good } => Err(core.quorum_lost(good, faults())),
+            Outcome::Corrupt => Err(Error::Corrupt { set: core.id, number: self.number, faults: Faults(faults()) }),
             Outcome::Diverged(version) => Err(Error::Diverged { number: self.number, version }),
-            Outcome::Unconfirmed => Err(Error::Unconfirmed { number: self.number, need: core.quorum.w() }),
+            Outcome::Unconfirmed(record) if core.is_committed(self.number, record.version) => Ok(Some(record)),
+            Outcome::Unconfirmed(_) => Err(Error::Unconfirmed { number: self.number, need: core.quorum.w() }),
         };
-        self.finish(core, &mut state, result);
+        self.finish(core, &mut self.state.lock(), result);
     }
 
     fn finish(&self, core: &Core, state: &mut State, result: Result<Option<Record>, Error>) {
         if let Some(finish) = state.finish.take() {
+            // A silent replica may keep the operation for long; it need not keep what the others answered.
+            state.round.forget();
             core.notifier.push(Completion { held: self.held, deliver: Deliver::Other(Box::new(move || finish(result))) });
         }
     }
@@ -162,13 +180,17 @@ impl Timed for GetOp {
             self.finish(core, &mut state, Err(error));
             return None;
         }
-        if !state.hurried {
-            state.hurried = true;
-            let step = state.round.hurry();
-            drop(state);
+        let mut steps = Vec::new();
+        if !std::mem::replace(&mut state.hurried, true) {
+            steps.push(state.round.hurry());
+        }
+        state.round.pass_by(core.silent());
+        steps.push(state.round.decide());
+        drop(state);
+        for step in steps {
             self.act(core, step);
         }
-        Some(self.deadline)
+        Some(self.deadline.min(now + LOOK_AFTER))
     }
 }
 

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 /// Whether and how a replica's word counts.
 #[derive(Clone, PartialEq, Debug)]
@@ -78,6 +79,9 @@ pub(crate) struct Lane {
     queued_bytes: AtomicUsize,
     /// The last group that this replica synced.
     pub(crate) synced_group: AtomicU64,
+    /// Since when the worker has been inside one `apply`, and the reader inside one call.
+    pub(crate) writing: Since,
+    pub(crate) reading: Since,
     missed: Mutex<Missed>,
     queued_max: usize,
     queued_bytes_max: usize,
@@ -88,6 +92,8 @@ pub(crate) struct Lane {
 #[derive(Default)]
 struct Missed {
     writes: BTreeMap<OrderNumber, Version>,
+    /// Taken to be delivered, and not there yet.
+    delivering: usize,
     overflowed: bool,
 }
 
@@ -96,6 +102,41 @@ const MISSED_MAX: usize = 1 << 18;
 
 /// The most reads waiting for one replica; each also counts against its SET's operations in flight.
 const READS_MAX: usize = 1 << 16;
+
+/// A replica that has been inside one call for longer is not waited for, unless there is no other way to R answers.
+const SILENT_AFTER: Duration = Duration::from_secs(1);
+
+/// Since when a thread has been inside one call, if it is.
+pub(crate) struct Since {
+    origin: Instant,
+    /// Milliseconds since `origin`, and one; 0 between calls.
+    began: AtomicU64,
+}
+
+impl Since {
+    fn new() -> Since {
+        Since { origin: Instant::now(), began: AtomicU64::new(0) }
+    }
+
+    fn elapsed_ms(&self) -> u64 {
+        u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Runs `call`, which does not panic, and can be seen to be in it.
+    pub(crate) fn during<T>(&self, call: impl FnOnce() -> T) -> T {
+        self.began.store(self.elapsed_ms().saturating_add(1), Ordering::Relaxed);
+        let result = call();
+        self.began.store(0, Ordering::Relaxed);
+        result
+    }
+
+    /// For how long, when that is so long that somebody should know.
+    pub(crate) fn too_long(&self) -> Option<Duration> {
+        let began = self.began.load(Ordering::Relaxed).checked_sub(1)?;
+        let inside = Duration::from_millis(self.elapsed_ms().saturating_sub(began));
+        (inside > SILENT_AFTER).then_some(inside)
+    }
+}
 
 struct Queue<T> {
     state: Mutex<QueueState<T>>,
@@ -185,6 +226,8 @@ impl Lane {
             queued: AtomicUsize::new(0),
             queued_bytes: AtomicUsize::new(0),
             synced_group: AtomicU64::new(synced_group),
+            writing: Since::new(),
+            reading: Since::new(),
             missed: Mutex::new(Missed::default()),
             // Twice what may be in flight: a replica may lag behind those that answer, and catch up in larger groups.
             queued_max: settings.in_flight_max.saturating_mul(2).saturating_add(64),
@@ -261,10 +304,10 @@ impl Lane {
         }
     }
 
-    /// How many writes it missed, and whether more than can be remembered.
+    /// How many writes it missed and was not given since, and whether more than can be remembered.
     pub(crate) fn missed(&self) -> (usize, bool) {
         let missed = self.missed.lock();
-        (missed.writes.len(), missed.overflowed)
+        (missed.writes.len() + missed.delivering, missed.overflowed)
     }
 
     /// Takes some of what it missed, to be delivered now.
@@ -275,7 +318,30 @@ impl Lane {
             let Some(entry) = missed.writes.pop_first() else { break };
             taken.push(entry);
         }
+        missed.delivering += taken.len();
         taken
+    }
+
+    /// One that was taken is there now, or is missed again.
+    pub(crate) fn delivered(&self) {
+        self.missed.lock().delivering -= 1;
+    }
+
+    /// Whether any missed write waits to be taken.
+    pub(crate) fn has_missed(&self) -> bool {
+        !self.missed.lock().writes.is_empty()
+    }
+
+    /// Whether its reader has been inside one call for so long that it is not waited for.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.reading.too_long().is_some()
+    }
+
+    /// What is odd about a replica that votes.
+    pub(crate) fn oddity(&self) -> Option<String> {
+        let told = |what: &str, inside: Duration| format!("has been {what} for {} s", inside.as_secs());
+        let writing = self.writing.too_long().map(|inside| told("writing one group", inside));
+        writing.or_else(|| self.reading.too_long().map(|inside| told("answering one read", inside)))
     }
 
     /// No more jobs; those that wait are still done.

@@ -3,7 +3,7 @@
 use super::Core;
 use super::coordinator::Event;
 use super::lane::Job;
-use crate::order::{Block, Day, LeaseAction, LeaseBook, LeaseEvent};
+use crate::order::{Block, Day, LeaseAction, LeaseBook, LeaseEvent, OrderNumber};
 use crate::quorum::{Tally, Verdict};
 use crate::replica::ReplicaError;
 use crate::time::Now;
@@ -22,7 +22,7 @@ pub(crate) struct Leases {
     book: Option<LeaseBook>,
     fetches: BTreeMap<u64, Fetch>,
     count: u64,
-    /// What is installed may not be minted from now.
+    /// The clock is not believed, or what is installed is of another day: nothing is minted.
     paused: bool,
 }
 
@@ -85,8 +85,15 @@ impl Leases {
         let Some(book) = &mut self.book else { return };
         let actions = book.step(event, now(core));
         *core.mint_state.lock() = book.state();
-        let midnight_ms = book.midnight_ms();
-        let can_mint = book.can_mint();
+        let (midnight_ms, can_mint) = (book.midnight_ms(), book.can_mint());
+        let installs = actions.iter().any(|action| matches!(action, LeaseAction::Install(_)));
+        match (self.paused, can_mint) {
+            (false, false) => core.mint.pause(),
+            // An install ends a pause by itself; before it, what is left of an earlier day must not come back to life.
+            (true, true) if !installs => core.mint.resume(),
+            _ => {}
+        }
+        self.paused = !can_mint;
         for action in actions {
             match action {
                 LeaseAction::Install(block) => {
@@ -97,12 +104,6 @@ impl Leases {
                 LeaseAction::Fetch { block } => self.fetch(core, block),
             }
         }
-        match can_mint {
-            true if self.paused => core.mint.resume(),
-            false if !self.paused => core.mint.pause(),
-            _ => {}
-        }
-        self.paused = !can_mint;
     }
 
     fn fetch(&mut self, core: &Core, block: Block) {
@@ -133,7 +134,8 @@ impl Leases {
 /// One past the last sequence leased of a day, from what a replica keeps. `None` for what we cannot have written.
 pub(crate) fn decode_mark(key: &str, value: &[u8]) -> Option<(Day, u64)> {
     let day = key.strip_prefix(LEASE_PREFIX)?.parse().ok()?;
-    Some((day, u64::from_be_bytes(value.try_into().ok()?)))
+    let mark = u64::from_be_bytes(value.try_into().ok()?);
+    (mark <= OrderNumber::SEQUENCE_MAX + 1).then_some((day, mark))
 }
 
 fn now(core: &Core) -> Now {

@@ -5,7 +5,8 @@
 //! (`notify.rs`). Callers' threads only mint, queue and leave (`create.rs`, `get.rs`, `page.rs`).
 //!
 //! Locks, in the order in which they may be held together: submit, then one of {lane's role, a queue, a create's state, mint
-//! state, mail}; a read's state, then one of {role, queue, ranges, notifier}. No lock is held while a replica is called.
+//! state, mail, notifier}; a page's state, then submit or a read's state; a read's state, then one of {role, queue, ranges, timers,
+//! notifier}. No lock is held while a replica is called, or a waker.
 
 mod compare;
 mod coordinator;
@@ -37,7 +38,7 @@ use crate::pending::{Pending, Promise};
 use crate::quorum::Mask;
 use crate::replica::ReplicaError;
 use crate::store::{Compared, Order, Page, Placed, ReplicaState, ReplicaStatus, SetState, SetStatus};
-use crate::time::Clock;
+use crate::time::{Clock, GuardedClock};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -84,7 +85,7 @@ pub(crate) struct Core {
     minting_on: Mutex<Option<Day>>,
     /// The last day given up.
     floor: Mutex<Option<Day>>,
-    in_flight: InFlight,
+    in_flight: Arc<InFlight>,
     notifier: Notifier,
     mail: Mail,
     timers: Mutex<Timers>,
@@ -105,34 +106,36 @@ impl ReplicatedSet {
     /// [`Error::System`] when the system gives no more threads.
     pub(crate) fn start(seed: Seed) -> Result<ReplicatedSet, Error> {
         let Seed { id, weight, quorum, settings, clock, epoch, lanes, lease_marks, floor } = seed;
-        let lanes = (0u8..)
-            .zip(lanes)
-            .map(|(index, lane)| Lane::new(index, lane.dir, lane.replica, lane.role, lane.applied, &settings))
-            .collect();
+        let seen = open::seen_by_peers(&lanes);
+        let lane = |((index, lane), seen): ((u8, LaneSeed), u64)| {
+            let lane = Lane::new(index, lane.dir, lane.replica, lane.role, lane.applied, &settings);
+            // What peers know of a replica that is not there is handed on, or the next group would make them forget it.
+            lane.synced_group.fetch_max(seen, Ordering::Relaxed);
+            lane
+        };
+        let lanes = (0u8..).zip(lanes).zip(seen).map(lane).collect();
+        let in_flight = Arc::new(InFlight::new(settings.in_flight_max, settings.in_flight_bytes_max));
         let core = Arc::new_cyclic(|me| Core {
             me: me.clone(),
             id,
             weight,
             quorum,
             settings,
-            clock,
+            clock: Arc::new(GuardedClock::new(clock)),
             epoch,
             lanes,
-            voting: AtomicU16::new(0),
+            voting: AtomicU16::new(u16::MAX),
             submit: Mutex::default(),
+            // The next block is fetched at half, not when somebody finds nothing.
             mint: MintCore::with_alarm(id, {
                 let me = me.clone();
-                move || {
-                    if let Some(core) = me.upgrade() {
-                        core.post(Event::NumbersWanted);
-                    }
-                }
+                move || me.upgrade().into_iter().for_each(|core| core.post(Event::Wake))
             }),
             mint_state: Mutex::new(MintState::Ready),
             minting_on: Mutex::new(None),
             floor: Mutex::new(floor),
-            in_flight: InFlight::new(settings.in_flight_max, settings.in_flight_bytes_max),
-            notifier: Notifier::new(),
+            notifier: Notifier::new(Arc::clone(&in_flight)),
+            in_flight,
             mail: Mail::default(),
             timers: Mutex::default(),
             ranges: Mutex::default(),
@@ -143,14 +146,15 @@ impl ReplicatedSet {
         });
         core.refresh_voters();
         let set = ReplicatedSet { core };
-        set.spawn_threads(&lease_marks)?;
+        // Without a coordinator nobody else would end the threads that did start.
+        set.spawn_threads(&lease_marks).inspect_err(|_| set.core.abandon())?;
         Ok(set)
     }
 
     fn spawn_threads(&self, lease_marks: &[(Day, u64)]) -> Result<(), Error> {
         let leases = leases::Leases::new(&self.core, lease_marks);
         let compare = compare::Compare::new(lease_marks);
-        self.spawn("notify", move |core| core.notifier.run(&core.in_flight))?;
+        self.spawn("notify", |core| core.notifier.run())?;
         for lane in self.core.lanes.iter().filter(|lane| lane.replica.is_some()) {
             let index = lane.index;
             self.spawn(&format!("write-{index}"), move |core| worker::run_worker(core, core.lane(index)))?;
@@ -168,7 +172,6 @@ impl ReplicatedSet {
 }
 
 impl Drop for ReplicatedSet {
-    /// Also ends the threads of a SET whose start failed half-way.
     fn drop(&mut self) {
         drop(self.core.close());
     }
@@ -192,14 +195,14 @@ impl Core {
     /// Derives the voters from the lanes' roles; called whenever one has changed.
     fn refresh_voters(&self) {
         // Roles only ever change from voting to out, so a late store of an older mask could only name one too many; taking
-        // both with `and` keeps even that from happening.
+        // both with `and` keeps even that from happening. It begins with all bits set.
         let voters: Mask = self.lanes.iter().filter(|lane| lane.is_voting()).map(|lane| lane.index).collect();
-        match self.voting.load(Ordering::Acquire) {
-            0 => self.voting.store(voters.bits(), Ordering::Release),
-            _ => {
-                self.voting.fetch_and(voters.bits(), Ordering::AcqRel);
-            }
-        }
+        self.voting.fetch_and(voters.bits(), Ordering::AcqRel);
+    }
+
+    /// The voters that have been inside one read for so long that they are not waited for.
+    fn silent(&self) -> Mask {
+        self.voters().iter().filter(|index| self.lane(*index).is_silent()).collect()
     }
 
     /// What is wrong with the replicas that do not vote.
@@ -218,8 +221,12 @@ impl Core {
         Some(move |event| core.post(event))
     }
 
-    fn next_start(&self) -> u8 {
-        self.start.fetch_add(1, Ordering::Relaxed) % self.quorum.n()
+    /// Where a read begins to ask: everybody's turn comes, but for those who are silent, where there are enough others.
+    fn next_start(&self, voters: Mask, silent: Mask) -> u8 {
+        let n = self.quorum.n();
+        let start = self.start.fetch_add(1, Ordering::Relaxed) % n;
+        let spares_them = |start: &u8| voters.take(self.quorum.r(), *start).minus(silent).count() == self.quorum.r();
+        (0..n).map(|step| (start + step) % n).find(spares_them).unwrap_or(start)
     }
 
     fn count_created(&self, day: Day, count: u64) {
@@ -279,7 +286,7 @@ impl Lane {
     fn status(&self, odd: Option<String>) -> ReplicaStatus {
         let (missed, needs_sync) = self.missed();
         let (state, reason) = match self.role() {
-            Role::Voting => (ReplicaState::Voting, odd),
+            Role::Voting => (ReplicaState::Voting, self.oddity().or(odd)),
             Role::Limbo(reason) => (ReplicaState::Limbo, Some(reason)),
             Role::Out(error) => (ReplicaState::Out, Some(error.to_string())),
             Role::Missing(error) => (ReplicaState::Missing, Some(error.to_string())),

@@ -5,7 +5,9 @@ use crate::pending::Promise;
 use crate::store::Placed;
 use parking_lot::{Condvar, Mutex};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 /// An answer on its way to its caller.
 pub(crate) struct Completion {
@@ -18,6 +20,17 @@ pub(crate) enum Deliver {
     /// Apart from the rest, because there are so many.
     Created(Promise<Placed>, Result<Placed, Error>),
     Other(Box<dyn FnOnce() + Send>),
+}
+
+impl Completion {
+    pub(crate) fn deliver(self, in_flight: &InFlight) {
+        in_flight.release(self.held);
+        // A waker is the caller's code. If it panics, that is its trouble alone.
+        let _ = catch_unwind(AssertUnwindSafe(|| match self.deliver {
+            Deliver::Created(promise, answer) => promise.complete(answer),
+            Deliver::Other(deliver) => deliver(),
+        }));
+    }
 }
 
 /// A share of what may be in flight.
@@ -68,18 +81,22 @@ impl InFlight {
 pub(crate) struct Notifier {
     state: Mutex<State>,
     filled: Condvar,
+    ended: Condvar,
+    in_flight: Arc<InFlight>,
 }
 
 #[derive(Default)]
 struct State {
     waiting: Vec<Completion>,
     closed: bool,
+    /// `run` is over.
+    ended: bool,
     idle: bool,
 }
 
 impl Notifier {
-    pub(crate) fn new() -> Notifier {
-        Notifier { state: Mutex::new(State::default()), filled: Condvar::new() }
+    pub(crate) fn new(in_flight: Arc<InFlight>) -> Notifier {
+        Notifier { state: Mutex::new(State::default()), filled: Condvar::new(), ended: Condvar::new(), in_flight }
     }
 
     pub(crate) fn push(&self, completion: Completion) {
@@ -92,10 +109,12 @@ impl Notifier {
             return;
         }
         let mut state = self.state.lock();
-        if state.closed {
-            drop(state);
-            // The SET is gone. A promise that is dropped answers `Closed`, so that nobody waits for ever.
-            return completions.clear();
+        if state.ended {
+            // A call that slipped in while the SET ended. Not answered here, where locks may be held; should there be no
+            // thread for it, dropping the answer says that the store is closed.
+            let (late, in_flight) = (std::mem::take(completions), Arc::clone(&self.in_flight));
+            let run = move || late.into_iter().for_each(|completion| completion.deliver(&in_flight));
+            return drop(std::thread::Builder::new().name("om-late".to_owned()).spawn(run));
         }
         state.waiting.append(completions);
         if std::mem::take(&mut state.idle) {
@@ -105,13 +124,15 @@ impl Notifier {
     }
 
     /// Delivers until closed and empty.
-    pub(crate) fn run(&self, in_flight: &InFlight) {
+    pub(crate) fn run(&self) {
         let mut batch = Vec::new();
         loop {
             {
                 let mut state = self.state.lock();
                 while state.waiting.is_empty() {
                     if state.closed {
+                        state.ended = true;
+                        self.ended.notify_all();
                         return;
                     }
                     state.idle = true;
@@ -120,12 +141,7 @@ impl Notifier {
                 std::mem::swap(&mut state.waiting, &mut batch);
             }
             for completion in batch.drain(..) {
-                in_flight.release(completion.held);
-                // A waker is the caller's code. If it panics, that is its trouble alone.
-                let _ = catch_unwind(AssertUnwindSafe(|| match completion.deliver {
-                    Deliver::Created(promise, answer) => promise.complete(answer),
-                    Deliver::Other(deliver) => deliver(),
-                }));
+                completion.deliver(&self.in_flight);
             }
         }
     }
@@ -134,5 +150,11 @@ impl Notifier {
     pub(crate) fn close(&self) {
         self.state.lock().closed = true;
         self.filled.notify_all();
+    }
+
+    /// Waits for the end of `run`, which a waker that blocks can delay for ever.
+    pub(crate) fn wait_for_end(&self, until: Instant) {
+        let mut state = self.state.lock();
+        while !state.ended && !self.ended.wait_until(&mut state, until).timed_out() {}
     }
 }

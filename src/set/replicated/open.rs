@@ -78,6 +78,13 @@ pub(crate) fn witness_rollbacks(lanes: &mut [LaneSeed]) {
     }
 }
 
+/// By index: the last group that any peer saw synced there.
+pub(crate) fn seen_by_peers(lanes: &[LaneSeed]) -> Vec<u64> {
+    let marks: Vec<_> = lanes.iter().filter_map(|lane| lane.replica.as_ref()).map(|replica| replica.marks()).collect();
+    let seen = |index: usize| marks.iter().filter_map(|marks| marks.peers.get(index)).max().copied().unwrap_or(0);
+    (0..lanes.len()).map(seen).collect()
+}
+
 /// Claims a new epoch on all voters; 0 when too few of them took it. A voter that did not is out.
 pub(crate) fn claim_epoch(lanes: &mut [LaneSeed], quorum: Quorum, timeout: Duration) -> u32 {
     let newest = lanes.iter().filter_map(|lane| lane.replica.as_ref()).map(|replica| replica.epoch()).max().unwrap_or(0);

@@ -41,6 +41,8 @@ pub(crate) struct PageOp {
 struct State {
     asked: Mask,
     answered: Mask,
+    /// Not waited for where R others have answered.
+    silent: Mask,
     chunks: Vec<(u8, Chunk)>,
     faults: Vec<(u8, ReplicaError)>,
     hurried: bool,
@@ -73,6 +75,7 @@ impl Core {
         let state = State {
             asked: Mask::NONE,
             answered: Mask::NONE,
+            silent: self.silent(),
             chunks: Vec::new(),
             faults: Vec::new(),
             hurried: false,
@@ -83,7 +86,7 @@ impl Core {
         let limit = limit.clamp(1, PAGE_RECORDS_MAX);
         let core = Arc::downgrade(self);
         let op = Arc::new(PageOp { core, day, after, limit, deadline, held, dirty, voters, state: Mutex::new(state) });
-        let first = if dirty { voters } else { voters.take(self.quorum.r(), self.next_start()) };
+        let first = if dirty { voters } else { voters.take(self.quorum.r(), self.next_start(voters, self.silent())) };
         op.ask(self, first);
         op.proceed(self);
         let weak: Weak<PageOp> = Arc::downgrade(&op);
@@ -148,7 +151,8 @@ impl PageOp {
         }
         // While the day is dirty every voter must be heard; so must they where some are damaged, unless they are slow.
         let patient = self.dirty || (damaged && !state.hurried);
-        if state.chunks.len() < r || (patient && waiting > 0) {
+        let expected = state.asked.minus(state.answered).minus(state.silent).count();
+        if state.chunks.len() < r || (patient && expected > 0) {
             return;
         }
         self.assemble(core, &mut state);
@@ -156,7 +160,15 @@ impl PageOp {
 
     fn assemble(self: &Arc<PageOp>, core: &Arc<Core>, state: &mut State) {
         let clean_below = if self.dirty { 0 } else { core.epoch };
-        let (merged, upto) = merge(core.quorum, self.voters, clean_below, &state.chunks);
+        let (mut merged, mut upto) = merge(core.quorum, self.voters, clean_below, &state.chunks);
+        // Replicas that hold different orders come to more than any of them was asked for.
+        let mut distinct = merged.iter().map(Merged::first).collect::<Vec<_>>();
+        distinct.dedup();
+        if distinct.len() > self.limit {
+            let last = distinct[self.limit - 1];
+            merged.retain(|item| item.first() <= last);
+            upto = Some(last);
+        }
         let mut orders = BTreeMap::new();
         let mut doubtful = Vec::new();
         for item in merged {
@@ -230,10 +242,11 @@ impl Timed for PageOp {
             return None;
         }
         state.hurried = true;
+        state.silent = core.silent();
         drop(state);
         self.ask(core, self.voters);
         self.proceed(core);
-        Some(self.deadline)
+        Some(self.deadline.min(now + HURRY_AFTER))
     }
 }
 

@@ -77,7 +77,7 @@ fn commit_group(core: &Core, lane: &Lane, replica: &dyn Replica, backlog: &mut V
     let out = lane.role().fault();
     let result = match out {
         Some(error) => Err(error),
-        None => guarded(|| replica.apply(&group)),
+        None => lane.writing.during(|| guarded(|| replica.apply(&group))),
     };
     match result {
         Ok(applied) => {
@@ -138,7 +138,7 @@ pub(crate) fn run_reader(lane: &Lane) {
     while let Some(job) = lane.take_read() {
         let fault = match (&lane.replica, lane.role().fault()) {
             (Some(replica), None) => {
-                job(Ok(&**replica));
+                lane.reading.during(|| job(Ok(&**replica)));
                 continue;
             }
             (_, Some(fault)) => fault,

@@ -55,6 +55,11 @@ impl Core {
             Err(error) => return Pending::ready(Err(error)),
         };
         let (promise, pending) = Pending::new();
+        // Held until the writes are queued: replicas see floors in the order in which they rise, so a lower one that is raised at
+        // the same time cannot be what stays on disk.
+        let mut highest = self.floor_asked.lock();
+        let day = highest.map_or(day, |highest| highest.max(day));
+        *highest = Some(day);
         let voters = self.voters();
         let tally = Tally::new(self.quorum.majority_of_n(), voters);
         let state = Mutex::new(State { tally, faults: Vec::new(), promise: Some(promise) });
@@ -71,6 +76,7 @@ impl Core {
                 op.answered(self, index, Err(ReplicaError::Out { reason: "too much waits for it".to_owned() }));
             }
         }
+        drop(highest);
         op.settle(self, &mut op.state.lock());
         let weak: Weak<FloorOp> = Arc::downgrade(&op);
         self.watch(deadline, weak);

@@ -85,6 +85,8 @@ pub(crate) struct Core {
     minting_on: Mutex<Option<Day>>,
     /// The last day given up.
     floor: Mutex<Option<Day>>,
+    /// The highest floor that anybody asked for in this process, whether it is durable yet or not.
+    floor_asked: Mutex<Option<Day>>,
     in_flight: Arc<InFlight>,
     notifier: Notifier,
     mail: Mail,
@@ -134,6 +136,7 @@ impl ReplicatedSet {
             mint_state: Mutex::new(MintState::Ready),
             minting_on: Mutex::new(None),
             floor: Mutex::new(floor),
+            floor_asked: Mutex::new(floor),
             notifier: Notifier::new(Arc::clone(&in_flight)),
             in_flight,
             mail: Mail::default(),

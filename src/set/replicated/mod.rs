@@ -37,7 +37,7 @@ use crate::order::{Day, MintCore, MintState, OrderNumber, SetId};
 use crate::pending::{Pending, Promise};
 use crate::quorum::Mask;
 use crate::replica::ReplicaError;
-use crate::store::{Compared, Order, Page, Placed, ReplicaState, ReplicaStatus, SetState, SetStatus};
+use crate::set::{Compared, Order, Page, Placed, ReplicaState, ReplicaStatus, SetState, SetStatus};
 use crate::time::{Clock, GuardedClock};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;

@@ -52,7 +52,6 @@ fn one_of_each() -> Vec<(&'static str, Error)> {
     let (set, day) = (SetId::MAX, Day::MIN);
     let number = OrderNumber::new(day, 1, set).expect("a number");
     let version = Version::default();
-    let token = WriteToken { number, version };
     let dir = || "dir".into();
     let not_attempted = |reason| Error::NotAttempted { reason };
     vec![
@@ -60,11 +59,7 @@ fn one_of_each() -> Vec<(&'static str, Error)> {
         ("ParseOrderNumber", ParseOrderNumberError::Length { found: 0 }.into()),
         ("UnknownSet", Error::UnknownSet { set }),
         ("ValueTooLarge", Error::ValueTooLarge { bytes: 2, max: 1 }),
-<<<<<<< HEAD
         ("Ambiguous", { Error::Ambiguous { token: WriteToken { number, version }, acked: 1, failed: 0, in_flight: 2, need: 2 } }),
-=======
-        ("Ambiguous", Error::Ambiguous { token, acked: 1, failed: 0, in_flight: 2, need: 2 }),
->>>>>>> wt-readme
         ("QuorumLost", Error::QuorumLost { set, need: 2, of: 3, good: 1, missing: Faults::default() }),
         ("DeadlineExceeded", Error::DeadlineExceeded { set, need: 2, asked: 3, good: 1 }),
         ("Unconfirmed", Error::Unconfirmed { number, need: 2 }),

@@ -368,7 +368,6 @@ impl Story {
 
 /// Blocks of one or two numbers, so that every call is near an edge: continued, above a gap smaller and larger than what minters
 /// overshoot, and a next day far above. With each, how many calls two minters make; more of them hold as well, and take minutes.
-#[expect(clippy::type_complexity, reason = "a table, read once")]
 const STORIES: [(&[(u8, u8)], [u8; 2]); 5] = [
     (&[(0, 2), (2, 4)], [2, 2]),
     (&[(1, 2), (3, 5)], [2, 2]),

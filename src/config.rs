@@ -1,7 +1,7 @@
 //! All settings and their defaults, in one table; checked once, when a store is opened.
 
 use crate::order::{InvalidDay, InvalidSetId, SetId};
-use crate::replica::{Identity, Replica, ReplicaError};
+use crate::replica::{Replica, ReplicaError};
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -145,8 +145,16 @@ pub struct OpenReplica {
     pub cache_bytes: u64,
 }
 
+impl OpenReplica {
+    /// The replica of `set` at `index` in `dir`, which must be there; the default cache.
+    #[must_use]
+    pub fn new(set: SetId, index: u8, dir: impl Into<PathBuf>) -> OpenReplica {
+        OpenReplica { set, index, dir: Some(dir.into()), create: false, cache_bytes: defaults::CACHE_BYTES }
+    }
+}
+
 /// Opens a replica.
-pub type OpenFn = Arc<dyn Fn(&OpenReplica) -> Result<Arc<dyn Replica>, ReplicaError> + Send + Sync>;
+pub(crate) type OpenFn = Arc<dyn Fn(&OpenReplica) -> Result<Arc<dyn Replica>, ReplicaError> + Send + Sync>;
 
 /// One SET: its id, its weight and where its replicas are.
 #[derive(Clone)]
@@ -270,6 +278,16 @@ pub enum ConfigError {
         /// N.
         n: u8,
     },
+    /// The retention floor must stay below every day on which a SET mints.
+    #[error("the floor {given} is not below {minting_on}, on which SET {set} mints")]
+    FloorTooHigh {
+        /// The SET.
+        set: SetId,
+        /// The floor asked for.
+        given: crate::order::Day,
+        /// The day in use; 2000-01-01 where the SET mints nothing.
+        minting_on: crate::order::Day,
+    },
     /// A number is outside its range.
     #[error("{name} must be from {min} to {max}, got {given}")]
     OutOfRange {
@@ -284,9 +302,57 @@ pub enum ConfigError {
     },
 }
 
-/// What the store's directories say about it without being opened; see [`crate::Builder::open`].
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Discovered {
-    pub(crate) dir: PathBuf,
-    pub(crate) identity: Identity,
+/// All settings of a store, checked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    pub(crate) deadline: Duration,
+    pub(crate) value_bytes_max: usize,
+    pub(crate) in_flight_max: usize,
+    pub(crate) in_flight_bytes_max: usize,
+    pub(crate) open_timeout: Duration,
+    pub(crate) close_timeout: Duration,
+    pub(crate) cache_bytes: u64,
+    pub(crate) utc_offset_minutes: i32,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            deadline: defaults::DEADLINE,
+            value_bytes_max: defaults::VALUE_BYTES_MAX,
+            in_flight_max: defaults::IN_FLIGHT_MAX,
+            in_flight_bytes_max: defaults::IN_FLIGHT_BYTES_MAX,
+            open_timeout: defaults::OPEN_TIMEOUT,
+            close_timeout: defaults::CLOSE_TIMEOUT,
+            cache_bytes: defaults::CACHE_BYTES,
+            utc_offset_minutes: 0,
+        }
+    }
+}
+
+impl Settings {
+    /// # Errors
+    /// [`ConfigError::OutOfRange`] for the first setting outside its range.
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        let hour_ms = 3_600_000;
+        let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let value_max = defaults::VALUE_BYTES_MAX as u64;
+        // 2^40 stands for "no limit but memory" and keeps sums far from overflow.
+        let table = [
+            ("deadline in ms", ms(self.deadline), 1, hour_ms),
+            ("value_bytes_max", self.value_bytes_max as u64, 1, value_max),
+            ("max_in_flight operations", self.in_flight_max as u64, 1, 1 << 24),
+            ("max_in_flight bytes", self.in_flight_bytes_max as u64, 16 << 10, 1 << 40),
+            ("open_timeout in ms", ms(self.open_timeout), 1, hour_ms),
+            ("close_timeout in ms", ms(self.close_timeout), 1, hour_ms),
+            ("cache_bytes", self.cache_bytes, 1 << 20, 1 << 40),
+            ("utc_offset_minutes (its absolute value)", u64::from(self.utc_offset_minutes.unsigned_abs()), 0, 1_439),
+        ];
+        for (name, given, min, max) in table {
+            if given < min || given > max {
+                return Err(ConfigError::OutOfRange { name, given, min, max });
+            }
+        }
+        Ok(())
+    }
 }

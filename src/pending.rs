@@ -23,7 +23,19 @@ enum State<T> {
     Ready(Option<Result<T, Error>>),
     // A channel from a library either blocks or is a future; one that is polled first and waited for later panics. Hence our own.
     Waiting(Arc<Slot<T>>),
+    All(Box<All<T>>),
 }
+
+/// Several answers that become one.
+#[derive(Debug)]
+struct All<T> {
+    waiting: Vec<Pending<T>>,
+    answers: Vec<Result<T, Error>>,
+    join: Join<T>,
+}
+
+/// Makes one answer of several.
+type Join<T> = fn(Vec<Result<T, Error>>) -> Result<T, Error>;
 
 #[derive(Debug)]
 struct Slot<T> {
@@ -51,6 +63,11 @@ impl<T> Pending<T> {
         Pending { state: State::Ready(Some(answer)) }
     }
 
+    /// One answer made of several, once all of them are there.
+    pub(crate) fn all(waiting: Vec<Pending<T>>, join: Join<T>) -> Pending<T> {
+        Pending { state: State::All(Box::new(All { waiting, answers: Vec::new(), join })) }
+    }
+
     /// Both ends.
     pub(crate) fn new() -> (Promise<T>, Pending<T>) {
         let inner = Mutex::new(Inner { answer: None, waker: None, parked: false });
@@ -68,6 +85,10 @@ impl<T> Pending<T> {
     pub fn wait(self) -> Result<T, Error> {
         match self.state {
             State::Ready(answer) => answer.expect(TAKEN),
+            State::All(mut all) => {
+                all.answers.extend(all.waiting.drain(..).map(Pending::wait));
+                (all.join)(all.answers)
+            }
             State::Waiting(slot) => {
                 let mut inner = slot.inner.lock();
                 loop {
@@ -86,11 +107,12 @@ impl<T> Pending<T> {
     /// # Errors
     /// The outer error gives the operation back when the time was up; it goes on.
     pub fn wait_timeout(self, patience: Duration) -> Result<Result<T, Error>, Pending<T>> {
+        let until = Instant::now().checked_add(patience);
         let slot = match self.state {
             State::Ready(answer) => return Ok(answer.expect(TAKEN)),
+            State::All(all) => return all.wait_until(until),
             State::Waiting(slot) => slot,
         };
-        let until = Instant::now().checked_add(patience);
         let mut inner = slot.inner.lock();
         loop {
             if let Some(answer) = inner.answer.take() {
@@ -113,6 +135,33 @@ impl<T> Pending<T> {
     }
 }
 
+impl<T> All<T> {
+    fn wait_until(mut self: Box<Self>, until: Option<Instant>) -> Result<Result<T, Error>, Pending<T>> {
+        while let Some(pending) = self.waiting.pop() {
+            let patience = until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()));
+            match pending.wait_timeout(patience) {
+                Ok(answer) => self.answers.push(answer),
+                Err(pending) => {
+                    self.waiting.push(pending);
+                    return Err(Pending { state: State::All(self) });
+                }
+            }
+        }
+        Ok((self.join)(self.answers))
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<T, Error>> {
+        while let Some(pending) = self.waiting.last_mut() {
+            match Pin::new(pending).poll(context) {
+                Poll::Ready(answer) => self.answers.push(answer),
+                Poll::Pending => return Poll::Pending,
+            }
+            self.waiting.pop();
+        }
+        Poll::Ready((self.join)(std::mem::take(&mut self.answers)))
+    }
+}
+
 const TAKEN: &str = "the answer was taken when this future was ready";
 
 impl<T> Future for Pending<T> {
@@ -122,6 +171,11 @@ impl<T> Future for Pending<T> {
         let this = self.get_mut();
         let slot = match &mut this.state {
             State::Ready(answer) => return Poll::Ready(answer.take().expect(TAKEN)),
+            State::All(all) => {
+                let answer = std::task::ready!(all.poll(context));
+                this.state = State::Ready(None);
+                return Poll::Ready(answer);
+            }
             State::Waiting(slot) => slot,
         };
         let mut inner = slot.inner.lock();

@@ -124,6 +124,8 @@ pub(crate) enum MintState {
     DayFull { day: Day },
     /// The clock shows a day outside 2000-01-01 to 3023-12-31.
     ClockOutOfRange { wall_ms: i64 },
+    /// The clock shows a day at or below the retention floor.
+    BelowFloor { floor: Day, clock: Day },
 }
 
 /// The rules of leasing for one SET: which day to mint on, when to fetch how much. Pure.
@@ -140,8 +142,10 @@ pub(crate) struct LeaseBook {
     counters: BTreeMap<Day, Counter>,
     /// The day to mint on; `None` until the clock was believed for the first time.
     day: Option<Day>,
-    /// Why nothing is minted: `ClockJump` or `ClockOutOfRange`.
+    /// Why nothing is minted: any state but `Ready` and `DayFull`.
     trouble: Option<MintState>,
+    /// Days up to this one were given up: nothing is minted on them ever again.
+    floor: Option<Day>,
     /// The largest [`Now::lead_ms`] that was believed. Not the last one: a clock that was put back and is put right again has not jumped.
     lead_ms: i64,
     installed: Option<Block>,
@@ -176,8 +180,9 @@ struct Measure {
 }
 
 impl LeaseBook {
-    /// `marks`: for each day on record, one past the last sequence ever leased. `offset_minutes`: where midnight is, in minutes east of UTC.
-    pub(crate) fn new(set: SetId, offset_minutes: i32, marks: &[(Day, u64)], now: Now) -> LeaseBook {
+    /// `marks`: for each day on record, one past the last sequence ever leased. `floor`: nothing is minted on this day or before.
+    /// `offset_minutes`: where midnight is, in minutes east of UTC.
+    pub(crate) fn new(set: SetId, offset_minutes: i32, marks: &[(Day, u64)], floor: Option<Day>, now: Now) -> LeaseBook {
         let mut counters = BTreeMap::<Day, Counter>::new();
         for &(day, mark) in marks {
             let counter = counters.entry(day).or_default();
@@ -191,6 +196,7 @@ impl LeaseBook {
             counters,
             day: None,
             trouble: None,
+            floor,
             lead_ms: now.lead_ms(),
             installed: None,
             left: 0,
@@ -291,6 +297,10 @@ impl LeaseBook {
             self.trouble = Some(MintState::ClockJump { known, clock });
             return;
         }
+        if let Some(floor) = self.below_floor(clock) {
+            self.trouble = Some(MintState::BelowFloor { floor, clock });
+            return;
+        }
         let first_look = self.day.is_none();
         let fetched_ahead = now.wall_ms >= self.midnight_of(clock) - AHEAD_SEEN_MS;
         let at_least = if first_look { self.newest.filter(|_| !fetched_ahead) } else { self.day };
@@ -302,8 +312,17 @@ impl LeaseBook {
     /// day does not go down for that either, because a process that counts on two days in turn would mint in no order at all.
     fn accept_clock(&mut self, now: Now) {
         let Some(clock) = self.day_at(now.wall_ms) else { return };
+        // No operator can vouch for a day whose numbers may have been dropped.
+        if self.below_floor(clock).is_some() {
+            return;
+        }
         self.believe(self.day.map_or(clock, |day| day.max(clock)), now);
         self.lead_ms = now.lead_ms();
+    }
+
+    /// The floor, when no day above it is in use and the clock shows none. A running SET stays on the later day.
+    fn below_floor(&self, clock: Day) -> Option<Day> {
+        self.floor.filter(|floor| self.day.is_none() && clock <= *floor)
     }
 
     fn believe(&mut self, day: Day, now: Now) {

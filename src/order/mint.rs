@@ -69,6 +69,7 @@ struct Bounds {
 
 impl MintCore {
     /// Nothing to mint yet.
+    #[cfg(test)]
     pub(crate) fn new(set: SetId) -> MintCore {
         MintCore::build(set, None)
     }
@@ -109,7 +110,7 @@ impl MintCore {
             return self.mint_carefully();
         }
         let integer = self.next.0.fetch_add(STEP, Ordering::Relaxed);
-        if integer < easy { OrderNumber::from_minted(integer) } else { self.past_easy(integer, easy) }
+        if integer < easy { OrderNumber::from_checked(integer) } else { self.past_easy(integer, easy) }
     }
 
     /// An integer was taken that is not below `easy`.
@@ -124,7 +125,7 @@ impl MintCore {
         self.ring();
         let limit = block.limit.load(Ordering::Acquire);
         let base = block.base.load(Ordering::Relaxed);
-        if base <= integer && integer < limit { OrderNumber::from_minted(integer) } else { self.mint_carefully() }
+        if base <= integer && integer < limit { OrderNumber::from_checked(integer) } else { self.mint_carefully() }
     }
 
     /// Near the end: never beyond it.
@@ -140,7 +141,7 @@ impl MintCore {
         // Each turn but the last sees that another thread took a number, or that the exchange failed for no reason, which is rare.
         while next < limit {
             match self.next.0.compare_exchange_weak(next, next + STEP, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(integer) => return OrderNumber::from_minted(integer),
+                Ok(integer) => return OrderNumber::from_checked(integer),
                 Err(newer) => next = newer,
             }
         }

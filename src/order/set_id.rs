@@ -13,17 +13,30 @@ use std::str::FromStr;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct SetId(u16);
 
-/// A SET id outside 0 to 999.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("a SET id is a number from 0 to 999, got {given}")]
+/// No SET id.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct InvalidSetId {
-    /// What was given; `u64::MAX` when it was no number at all.
+    /// The number above 999 that was given; `u64::MAX` when it was no number of one to three digits.
     pub given: u64,
+}
+
+impl std::error::Error for InvalidSetId {}
+
+impl fmt::Display for InvalidSetId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.given {
+            u64::MAX => f.write_str("a SET id has one to three digits, 000 to 999"),
+            given => write!(f, "a SET id is a number from 0 to 999, got {given}"),
+        }
+    }
 }
 
 impl SetId {
     /// The largest id.
     pub const MAX: SetId = SetId(999);
+
+    /// How many bits an id takes in an order number.
+    pub(super) const BITS: u32 = 10;
 
     /// # Errors
     /// [`InvalidSetId`] above 999.
@@ -39,14 +52,14 @@ impl SetId {
 
     /// For ids taken out of a number that was checked before.
     pub(crate) const fn from_checked(id: u16) -> SetId {
-        assert!(id <= 999, "an order number never holds a SET id above 999");
+        debug_assert!(id <= 999, "an order number never holds a SET id above 999");
         SetId(id)
     }
 }
 
 impl fmt::Display for SetId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:03}", self.0)
+        f.pad(&format!("{:03}", self.0))
     }
 }
 
@@ -55,10 +68,13 @@ impl FromStr for SetId {
 
     /// One to three ASCII digits.
     fn from_str(text: &str) -> Result<SetId, InvalidSetId> {
-        let digits_only = !text.is_empty() && text.len() <= 3 && text.bytes().all(|b| b.is_ascii_digit());
-        match text.parse::<u16>() {
-            Ok(id) if digits_only => SetId::new(id),
-            _ => Err(InvalidSetId { given: text.parse().unwrap_or(u64::MAX) }),
+        let digits_only = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let value = if digits_only { text.parse::<u64>().unwrap_or(u64::MAX) } else { u64::MAX };
+        match u16::try_from(value) {
+            Ok(id) if text.len() <= 3 => SetId::new(id),
+            // Four digits and more that are 999 at most have zeros in front: not a number too large, but not a spelling of ours.
+            Ok(0..=999) => Err(InvalidSetId { given: u64::MAX }),
+            _ => Err(InvalidSetId { given: value }),
         }
     }
 }

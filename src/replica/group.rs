@@ -106,7 +106,9 @@ impl Group {
     /// Whether a write of `bytes` bytes still fits.
     #[must_use]
     pub fn has_room_for(&self, bytes: usize) -> bool {
-        cfg!(ordermint_planted = "no_group_cap") || self.bytes + bytes + Self::WRITE_OVERHEAD <= Self::BYTES_MAX
+        // Saturating: a caller may ask for any size.
+        let grown = self.bytes.saturating_add(bytes).saturating_add(Self::WRITE_OVERHEAD);
+        cfg!(ordermint_planted = "no_group_cap") || grown <= Self::BYTES_MAX
     }
 
     fn grow(&mut self, bytes: usize) -> Result<(), GroupFull> {
@@ -157,5 +159,68 @@ impl Group {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.writes.is_empty() && self.meta.is_empty()
+    }
+}
+
+// The planted bug is there to lift the cap that these tests prove.
+#[cfg(all(test, not(ordermint_planted = "no_group_cap")))]
+mod tests {
+    use super::*;
+    use crate::config::defaults::VALUE_BYTES_MAX;
+    use crate::order::{Day, SetId};
+    use crate::replica::Kind;
+
+    fn write(value: usize) -> Write {
+        let number = OrderNumber::new(Day::MIN, 1, SetId::from_checked(7)).expect("a number");
+        let version = Version { epoch: 2, counter: 3 };
+        let record = Record { kind: Kind::Order, version, generation: 0, value: vec![b'x'; value].into() };
+        Write::new(number, &record, true)
+    }
+
+    #[test]
+    fn a_write_knows_what_it_was_made_of() {
+        let write = write(5);
+        assert_eq!((write.version(), write.is_fresh()), (Version { epoch: 2, counter: 3 }, true));
+        assert_eq!(Record::decode(write.number(), write.bytes()).map(|record| record.value), Ok(Bytes::from_static(b"xxxxx")));
+        let same = Write::encoded(write.number(), write.version(), write.bytes().clone(), false);
+        assert_eq!((same.number(), same.bytes(), same.is_fresh()), (write.number(), write.bytes(), false));
+    }
+
+    #[test]
+    fn a_group_never_grows_over_its_cap_and_is_as_before_when_full() {
+        for size in [0, 100, VALUE_BYTES_MAX] {
+            let mut group = Group::new(1);
+            let mut pushed = 0;
+            while group.has_room_for(write(size).bytes().len()) {
+                assert_eq!(group.push(write(size)), Ok(()));
+                pushed += 1;
+            }
+            let bytes = group.bytes();
+            assert!(bytes <= Group::BYTES_MAX && bytes >= pushed * (size + 24));
+            assert_eq!(group.push(write(size)), Err(GroupFull { max: Group::BYTES_MAX }));
+            assert_eq!(group.push_meta("key", vec![0; size + 40]), Err(GroupFull { max: Group::BYTES_MAX }));
+            assert_eq!((group.writes().len(), group.meta().len(), group.bytes()), (pushed, 0, bytes));
+        }
+    }
+
+    #[test]
+    fn a_group_of_no_writes_is_empty_until_a_meta_value_comes() {
+        let mut group = Group::new(4);
+        group.set_peer_marks(vec![1, 2]);
+        assert!(group.is_empty());
+        assert_eq!((group.epoch(), group.peer_marks(), group.bytes()), (4, &[1, 2][..], 0));
+        assert_eq!(group.push_meta("map", "value"), Ok(()));
+        assert!(!group.is_empty() && group.bytes() > 8);
+        assert_eq!(group.meta(), [("map".to_owned(), Bytes::from_static(b"value"))]);
+    }
+
+    #[test]
+    fn the_largest_value_fits_and_an_absurd_one_is_refused() {
+        let mut group = Group::new(1);
+        assert!(group.has_room_for(write(VALUE_BYTES_MAX).bytes().len()));
+        assert!(!group.has_room_for(usize::MAX));
+        assert_eq!(group.push(write(Group::BYTES_MAX)), Err(GroupFull { max: Group::BYTES_MAX }));
+        assert_eq!(group.push_meta("key", vec![0; 1 << 20]), Err(GroupFull { max: Group::BYTES_MAX }));
+        assert!(group.is_empty());
     }
 }

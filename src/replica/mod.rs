@@ -9,9 +9,10 @@ mod values;
 pub use self::group::{Group, GroupFull, Write};
 pub use self::memory::MemoryReplica;
 pub(crate) use self::memory::open_memory;
+pub(crate) use self::record::Draft;
 pub use self::record::{Kind, Record, RecordError, Version};
 pub use self::sled::SledReplica;
-pub(crate) use self::sled::open_sled;
+pub(crate) use self::sled::{open_sled, peek_identity};
 pub use self::values::{
     Applied, Chunk, Damage, Identity, Lookup, Marks, RangeDigest, ReplicaError, ScanLimit, Scanned, Standing,
 };

@@ -93,6 +93,9 @@ pub(crate) const HEADER: usize = 24;
 
 impl Record {
     /// The bytes of this record under `number`.
+    ///
+    /// # Panics
+    /// When the value is 4 GiB or longer; a store takes none above 7 KiB.
     #[must_use]
     pub fn encode(&self, number: OrderNumber) -> Vec<u8> {
         let mut draft = Draft::new(&self.value);
@@ -197,4 +200,153 @@ fn seal_crc(mut crc: crc32fast::Hasher, number: OrderNumber, header: &[u8; HEADE
     crc.update(&header[..4]);
     crc.update(&header[8..]);
     crc.finalize()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::order::{Day, SetId};
+
+    fn number() -> OrderNumber {
+        OrderNumber::new(Day::new(2026, 11, 22).expect("a day"), 42, SetId::from_checked(7)).expect("a number")
+    }
+
+    fn order() -> Record {
+        let version = Version { epoch: 0x0405_0607, counter: 0x0809_0a0b_0c0d_0e0f };
+        Record { kind: Kind::Order, version, generation: 0x0203, value: Bytes::from_static(b"order") }
+    }
+
+    fn void() -> Record {
+        Record { kind: Kind::Void, version: Version { epoch: 1, counter: 2 }, generation: 0, value: Bytes::new() }
+    }
+
+    /// Made with Python's `zlib.crc32` and `struct`. Bytes like these lie on disks: if this test fails, mend the code.
+    #[test]
+    fn the_bytes_of_format_1_are_these_for_ever() {
+        let order_bytes = [
+            0x01, 0x01, 0x02, 0x03, 0x42, 0xf6, 0xd5, 0x29, 0x04, 0x05, 0x06, 0x07, 0x08, 0x09, 0x0a, 0x0b, 0x0c, 0x0d, 0x0e,
+            0x0f, 0x00, 0x00, 0x00, 0x05, b'o', b'r', b'd', b'e', b'r',
+        ];
+        let void_bytes = [
+            0x01, 0x02, 0x00, 0x00, 0x46, 0xf0, 0x25, 0x9c, 0x00, 0x00, 0x00, 0x01, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+            0x02, 0x00, 0x00, 0x00, 0x00,
+        ];
+        for (record, bytes) in [(order(), &order_bytes[..]), (void(), &void_bytes[..])] {
+            assert_eq!(record.encode(number()), bytes);
+            assert_eq!(Record::decode(number(), bytes), Ok(record));
+        }
+    }
+
+    #[test]
+    fn what_is_encoded_decodes_to_the_same() {
+        let versions = [(0, 0), (1, 1), (u32::MAX, u64::MAX), (0, u64::MAX), (u32::MAX, 0)];
+        for (epoch, counter) in versions {
+            for generation in [0, 1, u16::MAX] {
+                for length in [0, 1, 100, 7_168, 100_000] {
+                    let value = (0..length).map(|at| at as u8).collect::<Vec<u8>>().into();
+                    for kind in [Kind::Order, Kind::Void] {
+                        let version = Version { epoch, counter };
+                        let record = Record { kind, version, generation, value: Bytes::clone(&value) };
+                        assert_eq!(Record::decode(number(), &record.encode(number())), Ok(record));
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_two_are_refused() {
+        for record in [order(), void()] {
+            let mut bytes = record.encode(number());
+            let bits = bytes.len() * 8;
+            for first in 0..bits {
+                bytes[first / 8] ^= 1 << (first % 8);
+                assert!(Record::decode(number(), &bytes).is_err(), "bit {first}");
+                for second in first + 1..bits {
+                    bytes[second / 8] ^= 1 << (second % 8);
+                    assert!(Record::decode(number(), &bytes).is_err(), "bits {first} and {second}");
+                    bytes[second / 8] ^= 1 << (second % 8);
+                }
+                bytes[first / 8] ^= 1 << (first % 8);
+            }
+            assert_eq!(Record::decode(number(), &bytes), Ok(record));
+        }
+    }
+
+    /// A write that the disk put in another place: every number that differs in one bit, and some that differ in more.
+    #[test]
+    fn bytes_of_another_number_are_refused() {
+        let bytes = order().encode(number());
+        let near = (0..63).filter_map(|bit| OrderNumber::try_from(number().to_u64() ^ 1 << bit).ok());
+        let far =
+            [(Day::MIN, 42, 7), (number().day(), 4_242, 7), (number().day(), 7, 42), (Day::MAX, OrderNumber::SEQUENCE_MAX, 999)];
+        let far = far.map(|(day, sequence, set)| OrderNumber::new(day, sequence, SetId::from_checked(set)).expect("a number"));
+        let others: Vec<OrderNumber> = near.chain(far).collect();
+        assert!(others.len() > 50, "the day and the SET forbid few of them");
+        for other in others {
+            assert!(matches!(Record::decode(other, &bytes), Err(RecordError::Checksum { .. })), "{other}");
+        }
+    }
+
+    #[test]
+    fn no_length_is_believed() {
+        let whole = order().encode(number());
+        for length in 0..HEADER {
+            let error = RecordError::Length { expected: HEADER as u64, found: length as u64 };
+            assert_eq!(Record::decode(number(), &whole[..length]), Err(error));
+        }
+        for length in HEADER..whole.len() {
+            let error = RecordError::Length { expected: whole.len() as u64, found: length as u64 };
+            assert_eq!(Record::decode(number(), &whole[..length]), Err(error));
+        }
+        let mut longer = whole.clone();
+        longer.push(0);
+        assert!(matches!(Record::decode(number(), &longer), Err(RecordError::Length { .. })));
+        // Nothing is allocated for what is not there.
+        for claimed in [0, 4, 6, 7_168, u32::MAX] {
+            let mut bytes = whole.clone();
+            bytes[20..24].copy_from_slice(&claimed.to_be_bytes());
+            let error = RecordError::Length { expected: HEADER as u64 + u64::from(claimed), found: whole.len() as u64 };
+            assert_eq!(Record::decode(number(), &bytes), Err(error));
+        }
+    }
+
+    #[test]
+    fn formats_and_kinds_of_later_versions_are_named() {
+        let sealed = |format: u8, kind: u8| {
+            let mut bytes = order().encode(number());
+            (bytes[0], bytes[1]) = (format, kind);
+            let mut crc = crc32fast::Hasher::new();
+            crc.update(&bytes[HEADER..]);
+            let header: &[u8; HEADER] = bytes.first_chunk().expect("a header");
+            let crc = seal_crc(crc, number(), header);
+            bytes[4..8].copy_from_slice(&crc.to_be_bytes());
+            Record::decode(number(), &bytes)
+        };
+        assert_eq!(sealed(1, 1), Ok(order()));
+        for found in [0, 3, 255] {
+            assert_eq!(sealed(1, found), Err(RecordError::Kind { found }));
+        }
+        for found in [0, 2, 255] {
+            assert_eq!(sealed(found, 1), Err(RecordError::Format { found }));
+        }
+    }
+
+    /// A draft is made on the caller's thread, and sealed under the lock that hands out versions.
+    #[test]
+    fn a_draft_may_be_sealed_again_and_is_the_record_last_named() {
+        let (record, other) = (order(), OrderNumber::new(Day::MAX, 1, SetId::MAX).expect("a number"));
+        let mut draft = Draft::new(&record.value);
+        draft.seal(other, Kind::Void, Version { epoch: 9, counter: 9 }, 9);
+        draft.seal(number(), record.kind, record.version, record.generation);
+        assert_eq!(draft.into_bytes(), record.encode(number()));
+    }
+
+    #[test]
+    fn versions_are_ordered_by_epoch_and_then_by_counter() {
+        let version = |epoch, counter| Version { epoch, counter };
+        let ascending = [version(0, 0), version(0, u64::MAX), version(1, 0), version(1, 1), version(2, 0)];
+        assert!(ascending.is_sorted_by(|lower, higher| lower < higher));
+        assert_eq!(version(3, 14).to_string(), "3.14");
+    }
 }

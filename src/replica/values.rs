@@ -160,7 +160,7 @@ pub enum Standing {
 /// Witnesses against silent roll-back, as found at open.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Marks {
-    /// The number of the last group that is here.
+    /// The number of the last group that is here. Each group applied counts one, also one of meta values alone.
     pub own: u64,
     /// By index of the peer: the last group that was synced there when this replica last heard of it; 0 where unknown.
     pub peers: Vec<u64>,
@@ -260,4 +260,101 @@ pub enum ReplicaError {
 pub struct Applied {
     /// Writes that did not take effect because a newer version is held: their place in the group, and that version.
     pub refused: Vec<(usize, Version)>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::replica::Kind;
+
+    fn number(sequence: u64) -> OrderNumber {
+        OrderNumber::new(Day::MIN, sequence, SetId::from_checked(7)).expect("a number")
+    }
+
+    fn digest(records: &[(u64, Record)]) -> RangeDigest {
+        let mut digest = RangeDigest::default();
+        for (sequence, record) in records {
+            digest.add(number(*sequence), record.version, &record.encode(number(*sequence)));
+        }
+        digest
+    }
+
+    fn record(counter: u64) -> Record {
+        let version = Version { epoch: 1, counter };
+        Record { kind: Kind::Order, version, generation: 0, value: counter.to_string().into() }
+    }
+
+    #[test]
+    fn a_digest_does_not_depend_on_the_order_of_the_records() {
+        let mut records: Vec<(u64, Record)> = (0..100).map(|at| (at, record(at))).collect();
+        let ascending = digest(&records);
+        records.reverse();
+        assert_eq!(digest(&records), ascending);
+        records.swap(3, 50);
+        assert_eq!(digest(&records), ascending);
+        assert_eq!((ascending.records, ascending.damaged), (100, 0));
+    }
+
+    /// Sums hide what they should not when two terms change and their difference cancels out.
+    #[test]
+    fn a_digest_notices_what_moves_between_two_records() {
+        let base = digest(&[(1, record(1)), (2, record(2))]);
+        assert!(base.agrees_with(&base));
+        assert!(!base.agrees_with(&digest(&[(1, record(2)), (2, record(1))])));
+        assert!(!base.agrees_with(&digest(&[(1, record(1)), (1, record(1))])));
+        assert!(!base.agrees_with(&digest(&[(1, record(1))])));
+        let (mut upper, mut lower) = (record(1), record(2));
+        (upper.version.epoch, lower.version.epoch) = (2, 0);
+        assert!(!base.agrees_with(&digest(&[(1, upper), (2, lower)])));
+        let exchanged =
+            [(1, Record { value: record(2).value, ..record(1) }), (2, Record { value: record(1).value, ..record(2) })];
+        assert!(!base.agrees_with(&digest(&exchanged)));
+    }
+
+    #[test]
+    fn a_digest_with_damage_agrees_with_no_other_and_not_with_itself() {
+        let sound = digest(&[(1, record(1))]);
+        let damaged = RangeDigest { damaged: 1, ..sound };
+        assert!(sound.agrees_with(&sound));
+        assert!(!damaged.agrees_with(&damaged) && !damaged.agrees_with(&sound) && !sound.agrees_with(&damaged));
+    }
+
+    #[test]
+    fn ranges_begin_at_multiples_of_their_length() {
+        let range = |sequence| RangeDigest::range_of(number(sequence));
+        assert_eq!([range(0), range(16_383), range(16_384), range(32_767), range(32_768)], [0, 0, 1, 1, 2]);
+        assert_eq!(u64::from(range(OrderNumber::SEQUENCE_MAX)), OrderNumber::SEQUENCE_MAX / RangeDigest::SEQUENCES);
+    }
+
+    #[test]
+    fn a_find_of_a_scan_stands_at_its_first_number() {
+        let damage = Damage::RunMissing;
+        assert_eq!(Scanned::Found(number(3), record(1)).first(), number(3));
+        assert_eq!(Scanned::Damaged { from: number(4), to: number(9), damage }.first(), number(4));
+    }
+
+    /// They are read in a log at night.
+    #[test]
+    fn errors_read_well() {
+        let io = ReplicaError::Io {
+            action: "sync",
+            path: "a/007/db".into(),
+            kind: std::io::ErrorKind::Other,
+            message: "Input/output error (os error 5)".to_owned(),
+        };
+        let set = SetId::from_checked(8);
+        let told = [
+            (io, "sync a/007/db: Input/output error (os error 5)"),
+            (ReplicaError::DiskFull { path: "a/007".into() }, "no space left for a/007"),
+            (ReplicaError::InUse { dir: "a/007".into() }, "a/007 is in use by another process"),
+            (ReplicaError::Missing { dir: "a/007".into() }, "a/007 is missing or empty"),
+            (ReplicaError::Fenced { given: 3, claimed: 4 }, "epoch 3 is fenced off by epoch 4"),
+            (ReplicaError::WrongSet { number: number(42), set }, "2000010100000000420072 is not a number of SET 008"),
+            (ReplicaError::TimedOut { waited_ms: 5_000 }, "no answer within 5000 ms"),
+            (ReplicaError::Closed, "the replica is closed"),
+        ];
+        for (error, words) in told {
+            assert_eq!(error.to_string(), words);
+        }
+    }
 }

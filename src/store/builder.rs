@@ -1,96 +1,165 @@
-//! Describing a store and opening it.
+//! Describing a store.
 
-use super::OrderStore;
 use super::verify::{Finding, Verified};
-use crate::config::{Quorum, SetConfig};
+use super::{OrderStore, open, verify};
+use crate::config::{ConfigError, Quorum, SetConfig, Settings};
 use crate::error::Error;
-use crate::time::Clock;
+use crate::time::{Clock, SystemClock};
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Describes a store. Nothing is checked or touched before [`Builder::open`].
-#[derive(Debug)]
 #[must_use = "a builder does nothing before `open`"]
-pub struct Builder {}
+pub struct Builder {
+    pub(super) home: Option<PathBuf>,
+    pub(super) quorum: Option<Quorum>,
+    pub(super) sets: Vec<SetConfig>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) settings: Settings,
+}
 
-#[expect(unused_variables, clippy::todo, reason = "signatures first")]
 impl Builder {
     pub(super) fn new() -> Builder {
-        Builder {}
+        let clock = Arc::new(SystemClock);
+        Builder { home: None, quorum: None, sets: Vec::new(), clock, settings: Settings::default() }
     }
 
-    /// The directory below which relative paths are taken. With a home and no SET added, the SETs found in it are opened:
-    /// a store remembers its SETs and its quorum.
-    pub fn home(self, dir: impl Into<PathBuf>) -> Builder {
+    /// The directory below which relative paths are taken. Default: the working directory. With a home and no SET added, the
+    /// SETs found in it are opened: a store remembers its SETs and its quorum.
+    pub fn home(mut self, dir: impl Into<PathBuf>) -> Builder {
+        self.home = Some(dir.into());
         self
     }
 
     /// N, R and W of every SET. Default: what the store remembers; for a new store the majority of the replicas given.
-    pub fn quorum(self, quorum: Quorum) -> Builder {
+    pub fn quorum(mut self, quorum: Quorum) -> Builder {
+        self.quorum = Some(quorum);
         self
     }
 
     /// Adds a SET.
-    pub fn add_set(self, set: SetConfig) -> Builder {
+    pub fn add_set(mut self, set: SetConfig) -> Builder {
+        self.sets.push(set);
         self
     }
 
-    /// Where the time comes from. Default: [`SystemClock`](crate::SystemClock).
-    pub fn clock(self, clock: impl Clock) -> Builder {
+    /// Where the time comes from. Default: [`SystemClock`].
+    pub fn clock(mut self, clock: impl Clock) -> Builder {
+        self.clock = Arc::new(clock);
         self
     }
 
     /// Where midnight is, in minutes east of UTC, from -1,439 to 1,439. Default 0.
-    pub fn utc_offset_minutes(self, minutes: i32) -> Builder {
+    pub fn utc_offset_minutes(mut self, minutes: i32) -> Builder {
+        self.settings.utc_offset_minutes = minutes;
         self
     }
 
-    /// The deadline of operations that name none. Default 5 s, from 1 ms to 1 h.
-    pub fn deadline(self, deadline: Duration) -> Builder {
+    /// The deadline of operations that name none. Default 5 s, from 1 ms to 1 h. Longer: more patience with slow disks;
+    /// shorter: callers hear sooner that it is not known whether an order was stored.
+    pub fn deadline(mut self, deadline: Duration) -> Builder {
+        self.settings.deadline = deadline;
         self
     }
 
     /// The largest payload in bytes. Default and most 7,168.
-    pub fn value_bytes_max(self, bytes: usize) -> Builder {
+    pub fn value_bytes_max(mut self, bytes: usize) -> Builder {
+        self.settings.value_bytes_max = bytes;
         self
     }
 
-    /// What may be under way in one SET. Default 65,536 operations and 64 MiB.
-    pub fn max_in_flight(self, operations: usize, bytes: usize) -> Builder {
+    /// What may be under way in one SET. Default 65,536 operations and 64 MiB. More: larger groups and more throughput on slow
+    /// disks; fewer: less memory, and `Busy` sooner.
+    pub fn max_in_flight(mut self, operations: usize, bytes: usize) -> Builder {
+        self.settings.in_flight_max = operations;
+        self.settings.in_flight_bytes_max = bytes;
         self
     }
 
     /// How long a replica may take to open before the store goes on without it. Default 60 s.
-    pub fn open_timeout(self, timeout: Duration) -> Builder {
+    pub fn open_timeout(mut self, timeout: Duration) -> Builder {
+        self.settings.open_timeout = timeout;
         self
     }
 
     /// How long `close` waits for what is under way. Default 10 s.
-    pub fn close_timeout(self, timeout: Duration) -> Builder {
+    pub fn close_timeout(mut self, timeout: Duration) -> Builder {
+        self.settings.close_timeout = timeout;
         self
     }
 
     /// sled's page cache for each open day of each replica, in bytes; a hint to sled, no cap. Default 64 MiB.
-    pub fn cache_bytes(self, bytes: u64) -> Builder {
+    pub fn cache_bytes(mut self, bytes: u64) -> Builder {
+        self.settings.cache_bytes = bytes;
         self
     }
 
     /// Opens the store, making what is not there yet. Blocks.
     ///
     /// # Errors
-    /// [`Error::Config`], [`Error::NoStore`], [`Error::InUse`], [`Error::ForeignReplica`], [`Error::MapMismatch`],
-    /// [`Error::CannotForm`], [`Error::System`]. A replica of an existing SET that cannot be opened is no error:
-    /// see [`OrderStore::status`].
+    /// * [`Error::Config`]: a setting, a SET or a directory makes no sense; nothing was touched.
+    /// * [`Error::NoStore`]: no SET was added and none is found in the home.
+    /// * [`Error::InUse`]: another process has a replica open.
+    /// * [`Error::ForeignReplica`]: a directory holds a replica of another store, SET or place.
+    /// * [`Error::MapMismatch`]: the store remembers other SETs or another quorum.
+    /// * [`Error::CannotForm`]: a new SET cannot be made on all of its replicas.
+    /// * [`Error::System`]: the system gave no threads.
+    ///
+    /// A replica of an existing SET that is gone, damaged or slow is no error: the store opens without it, and
+    /// [`OrderStore::status`] says so.
     pub fn open(self) -> Result<OrderStore, Error> {
-        todo!()
+        open::open(self)
     }
 
     /// Reads every record of every replica of a closed store and tells `report` what is wrong. Writes no record and heals
-    /// nothing. Blocks.
+    /// nothing. Blocks. The store is opened exclusively.
     ///
     /// # Errors
-    /// As for [`Builder::open`].
+    /// As for [`Builder::open`]; a store that is not there is [`Error::NoStore`] and is not made.
     pub fn verify(self, report: impl FnMut(Finding)) -> Result<Verified, Error> {
-        todo!()
+        verify::verify(self, report)
+    }
+
+    /// Checks settings and SETs against each other and against the file system's names, without touching anything.
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        self.settings.check()?;
+        let mut dirs: Vec<PathBuf> = Vec::new();
+        for (at, set) in self.sets.iter().enumerate() {
+            if self.sets[..at].iter().any(|other| other.id == set.id) {
+                return Err(ConfigError::DuplicateSet { set: set.id });
+            }
+            if set.weight == 0 || set.weight > 1_000 {
+                return Err(ConfigError::OutOfRange { name: "weight", given: set.weight.into(), min: 1, max: 1_000 });
+            }
+            if let Some(quorum) = self.quorum
+                && set.replicas.len() != usize::from(quorum.n())
+            {
+                return Err(ConfigError::ReplicaCount { set: set.id, given: set.replicas.len(), n: quorum.n() });
+            }
+            if set.replicas.is_empty() || set.replicas.len() > usize::from(Quorum::N_MAX) {
+                let (given, n) = (set.replicas.len() as u64, Quorum::N_MAX);
+                return Err(ConfigError::OutOfRange { name: "replicas of a SET", given, min: 1, max: n.into() });
+            }
+            for dir in set.replicas.iter().filter_map(|replica| replica.dir.as_ref()) {
+                let dir = open::real_path(&open::below(self.home.as_deref(), dir));
+                if dirs.iter().any(|other| dir.starts_with(other) || other.starts_with(&dir)) {
+                    return Err(ConfigError::DuplicateDirectory { dir });
+                }
+                dirs.push(dir);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("home", &self.home)
+            .field("quorum", &self.quorum)
+            .field("sets", &self.sets)
+            .finish_non_exhaustive()
     }
 }

@@ -1,6 +1,9 @@
 //! Reading one order.
 
+use super::Compared;
+use crate::error::Error;
 use crate::order::OrderNumber;
+use crate::pending::Pending;
 use crate::replica::Version;
 use bytes::Bytes;
 use std::time::Duration;
@@ -38,4 +41,22 @@ impl ReadOptions {
         self.deadline = Some(deadline);
         self
     }
+}
+
+/// The sum over all SETs.
+pub(super) fn all_compared(sets: Vec<Pending<Compared>>) -> Pending<Compared> {
+    Pending::all(sets, |answers| {
+        let mut sum = Compared::default();
+        for answer in answers {
+            let compared = answer?;
+            sum.ranges += compared.ranges;
+            sum.dirty += compared.dirty;
+        }
+        Ok(sum)
+    })
+}
+
+/// The first failure, once all have ended.
+pub(super) fn all_ended(sets: Vec<Pending<()>>) -> Pending<()> {
+    Pending::all(sets, |answers: Vec<Result<(), Error>>| answers.into_iter().collect())
 }

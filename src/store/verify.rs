@@ -1,7 +1,13 @@
 //! Reading every record of every replica of a closed store.
 
-use crate::order::{OrderNumber, SetId};
+use super::{Builder, open};
+use crate::error::Error;
+use crate::order::{Day, OrderNumber, SetId};
+use crate::replica::{Record, Replica, ReplicaError, ScanLimit, Scanned, Standing};
+use crate::set::replicated::{Opened, guarded};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
+use std::sync::Arc;
 
 /// Something that is wrong. Printed on one line.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -49,5 +55,181 @@ impl fmt::Display for Finding {
             Where::Range(from, to) => write!(f, "{from}-{to}: ")?,
         }
         f.write_str(&self.what)
+    }
+}
+
+/// See [`Builder::verify`].
+pub(super) fn verify(builder: Builder, mut report: impl FnMut(Finding)) -> Result<Verified, Error> {
+    builder.check()?;
+    let plan = open::plan(&builder)?;
+    let survey = open::survey(&plan, &builder, false)?;
+    if !survey.formed {
+        return Err(Error::NoStore { home: builder.home.unwrap_or_default() });
+    }
+    let mut verified = Verified::default();
+    for (set, opened) in plan.iter().zip(&survey.opened) {
+        let mut tell = |replica: u8, place: Where, what: String| {
+            verified.findings += 1;
+            report(Finding { set: set.id, replica, place, what });
+        };
+        let replicas = readable(opened, &mut tell);
+        verified.replicas += replicas.len() as u64;
+        let mut days = BTreeSet::new();
+        for (index, replica) in &replicas {
+            match guarded(|| replica.days()) {
+                Ok(found) => days.extend(found),
+                Err(error) => tell(*index, Where::Replica, error.to_string()),
+            }
+        }
+        for day in days {
+            verified.records += compare_day(day, &replicas, &mut tell);
+        }
+        for (index, replica) in &replicas {
+            if let Err(error) = guarded(|| replica.close()) {
+                tell(*index, Where::Replica, format!("does not close: {error}"));
+            }
+        }
+    }
+    Ok(verified)
+}
+
+/// The replicas that can be read; those that cannot, or do not vote, are told.
+fn readable(opened: &[Opened], tell: &mut impl FnMut(u8, Where, String)) -> Vec<(u8, Arc<dyn Replica>)> {
+    let mut replicas: Vec<(u8, Arc<dyn Replica>)> = Vec::new();
+    for (index, result) in (0u8..).zip(opened) {
+        match result {
+            Err(error) => tell(index, Where::Replica, error.to_string()),
+            Ok(replica) => match replica.standing() {
+                Standing::Fresh => tell(index, Where::Replica, "empty".to_owned()),
+                Standing::Limbo { reason, .. } => {
+                    tell(index, Where::Replica, format!("in limbo: {reason}"));
+                    replicas.push((index, Arc::clone(replica)));
+                }
+                Standing::Voting(_) => replicas.push((index, Arc::clone(replica))),
+            },
+        }
+    }
+    for (witness, replica) in &replicas {
+        for (index, other) in &replicas {
+            let seen = replica.marks().peers.get(usize::from(*index)).copied().unwrap_or(0);
+            let own = other.marks().own;
+            if seen > own {
+                let what = format!("holds group {own} at most, but replica {witness} knows that group {seen} was synced there");
+                tell(*index, Where::Replica, what);
+            }
+        }
+    }
+    replicas
+}
+
+/// A replica's day, read in chunks.
+struct Reader<'a> {
+    index: u8,
+    replica: &'a dyn Replica,
+    day: Day,
+    items: VecDeque<Scanned>,
+    after: Option<OrderNumber>,
+    ended: bool,
+}
+
+impl Reader<'_> {
+    /// The next item without taking it; `Err` once when the replica cannot go on.
+    fn peek(&mut self) -> Result<Option<&Scanned>, ReplicaError> {
+        while self.items.is_empty() && !self.ended {
+            let limit = ScanLimit { records: 1_024, bytes: 1 << 20 };
+            match guarded(|| self.replica.scan(self.day, self.after, limit)) {
+                Ok(chunk) => {
+                    self.items = chunk.items.into();
+                    self.ended = chunk.upto.is_none();
+                    self.after = chunk.upto;
+                }
+                Err(error) => {
+                    self.ended = true;
+                    return Err(error);
+                }
+            }
+        }
+        Ok(self.items.front())
+    }
+}
+
+/// Reads one day of all replicas in step and tells where they differ; returns how many records were read.
+fn compare_day(day: Day, replicas: &[(u8, Arc<dyn Replica>)], tell: &mut impl FnMut(u8, Where, String)) -> u64 {
+    let mut readers: Vec<Reader<'_>> = replicas
+        .iter()
+        .map(|(index, replica)| Reader {
+            index: *index,
+            replica: &**replica,
+            day,
+            items: VecDeque::new(),
+            after: None,
+            ended: false,
+        })
+        .collect();
+    let mut records = 0;
+    // Until where a replica has said that it cannot read: what is missing there was told.
+    let mut damaged_to: BTreeMap<u8, OrderNumber> = BTreeMap::new();
+    loop {
+        let mut first: Option<OrderNumber> = None;
+        for reader in &mut readers {
+            let index = reader.index;
+            // Damage is told as it comes up, and passed over.
+            loop {
+                match reader.peek() {
+                    Ok(Some(Scanned::Damaged { from, to, damage })) => {
+                        let place = if from == to { Where::Number(*from) } else { Where::Range(*from, *to) };
+                        tell(index, place, damage.to_string());
+                        let end = damaged_to.entry(index).or_insert(*to);
+                        *end = (*end).max(*to);
+                        reader.items.pop_front();
+                    }
+                    Ok(Some(Scanned::Found(number, _))) => {
+                        first = Some(first.map_or(*number, |first| first.min(*number)));
+                        break;
+                    }
+                    Ok(None) => break,
+                    Err(error) => tell(index, Where::Replica, format!("cannot be read to the end of {day}: {error}")),
+                }
+            }
+        }
+        let Some(number) = first else { return records };
+        let mut copies: Vec<(u8, Option<Record>)> = Vec::new();
+        for reader in &mut readers {
+            let here = matches!(reader.items.front(), Some(Scanned::Found(found, _)) if *found == number);
+            let copy = match here.then(|| reader.items.pop_front()).flatten() {
+                Some(Scanned::Found(_, record)) => Some(record),
+                _ => None,
+            };
+            records += u64::from(copy.is_some());
+            if copy.is_some() || damaged_to.get(&reader.index).is_none_or(|end| *end < number) {
+                copies.push((reader.index, copy));
+            }
+        }
+        tell_odd_ones(number, &copies, tell);
+    }
+}
+
+/// Tells whose copy differs from the one that most share; all of them where no copy is shared by most.
+fn tell_odd_ones(number: OrderNumber, copies: &[(u8, Option<Record>)], tell: &mut impl FnMut(u8, Where, String)) {
+    let same = |a: &Option<Record>, b: &Option<Record>| match (a, b) {
+        (Some(a), Some(b)) => (a.kind, a.version, &a.value) == (b.kind, b.version, &b.value),
+        (None, None) => true,
+        _ => false,
+    };
+    let shared = |copy: &Option<Record>| copies.iter().filter(|(_, other)| same(copy, other)).count();
+    let most = copies.iter().map(|(_, copy)| shared(copy)).max().unwrap_or(0);
+    if most == copies.len() {
+        return;
+    }
+    let majority = most * 2 > copies.len();
+    for (index, copy) in copies {
+        if majority && shared(copy) == most {
+            continue;
+        }
+        let what = match copy {
+            None => "is missing here".to_owned(),
+            Some(record) => format!("version {} with {} bytes, others differ", record.version, record.value.len()),
+        };
+        tell(*index, Where::Number(number), what);
     }
 }

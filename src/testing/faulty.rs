@@ -1,93 +1,503 @@
 //! A replica that misbehaves on command.
 
-use crate::replica::Replica;
+use crate::order::{Day, OrderNumber};
+use crate::replica::{
+    Applied, Chunk, Damage, Group, Identity, Lookup, Marks, RangeDigest, Replica, ReplicaError, ScanLimit, Scanned, Standing,
+};
+use bytes::Bytes;
+use parking_lot::{Condvar, Mutex};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::ErrorKind;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// Wraps a replica and does to it what [`Faults`] says.
+/// Wraps a replica and does to it what a [`FaultControl`](Faults) says.
+///
+/// Without faults it is the replica it wraps. `standing`, `marks`, `form`, `claim`, `epoch`, `banish`, `days`, `meta`,
+/// `meta_with_prefix` and `close` are never tampered with.
+///
+/// ```
+/// use ordermint::testing::{FaultControl, Faulty};
+/// use ordermint::{Group, MemoryReplica, ReplicaError};
+/// use std::sync::Arc;
+///
+/// let faults = FaultControl::new();
+/// let replica = Faulty::new(Arc::new(MemoryReplica::new()), faults.clone());
+/// faults.fill_disk();
+/// assert!(matches!(replica.apply(&Group::new(1)), Err(ReplicaError::DiskFull { .. })));
+/// assert!(replica.apply(&Group::new(1)).is_ok());
+/// assert_eq!(faults.applies(), 2);
+/// ```
 pub struct Faulty {
-    _inner: Arc<dyn Replica>,
+    inner: Arc<dyn Replica>,
+    faults: Faults,
 }
 
 /// The switches of a [`Faulty`] replica; shared by all clones, and by replicas opened later with the same ones.
-#[derive(Clone, Debug, Default)]
-pub struct Faults {}
+///
+/// A call first hangs or is delayed, as the switches say when it begins. Then it panics or fails, as they say by then: a call
+/// that hangs can still be made to fail.
+#[derive(Clone, Default)]
+pub struct Faults {
+    shared: Arc<Shared>,
+}
 
-#[expect(unused_variables, clippy::todo, reason = "signatures first")]
+#[derive(Default)]
+struct Shared {
+    switches: Mutex<Switches>,
+    released: Condvar,
+}
+
+#[derive(Default, Debug)]
+struct Switches {
+    apply: Plan,
+    read: Plan,
+    fail_after_apply: usize,
+    fill_disk: bool,
+    /// Counted up by each release: whoever waits, waits for it to change, so that a hang switched on again right after a
+    /// release does not keep those that the release was meant for.
+    releases: u64,
+    lies: BTreeMap<OrderNumber, Lie>,
+}
+
+/// What happens to one kind of call.
+#[derive(Default, Debug)]
+struct Plan {
+    calls: usize,
+    hang: bool,
+    delay: Duration,
+    panics: usize,
+    failures: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Lie {
+    Damaged,
+    Absent,
+}
+
 impl Faults {
     /// No faults.
     #[must_use]
     pub fn new() -> Faults {
-        Faults {}
+        Faults::default()
     }
 
     /// The next `apply` calls fail, before anything is written.
     pub fn fail_applies(&self, count: usize) {
-        todo!()
+        self.set(|switches| switches.apply.failures = count);
     }
 
     /// The next `apply` calls write and sync, and then report failure.
     pub fn fail_after_apply(&self, count: usize) {
-        todo!()
+        self.set(|switches| switches.fail_after_apply = count);
     }
 
     /// Each `apply` takes this much longer.
     pub fn delay_applies(&self, delay: Duration) {
-        todo!()
+        self.set(|switches| switches.apply.delay = delay);
     }
 
     /// Each `get`, `scan` and `digest` takes this much longer.
     pub fn delay_reads(&self, delay: Duration) {
-        todo!()
+        self.set(|switches| switches.read.delay = delay);
     }
 
-    /// `apply` does not return until [`Faults::release`].
+    /// `apply` does not return until [`Faults::release`]; then it does what it was asked. It never ends by itself.
     pub fn hang_applies(&self) {
-        todo!()
+        self.set(|switches| switches.apply.hang = true);
     }
 
-    /// `get`, `scan` and `digest` do not return until [`Faults::release`].
+    /// `get`, `scan` and `digest` do not return until [`Faults::release`]; then they answer. They never end by themselves.
     pub fn hang_reads(&self) {
-        todo!()
+        self.set(|switches| switches.read.hang = true);
     }
 
-    /// Ends hanging and delays.
+    /// Ends hanging and delays, also of calls under way.
     pub fn release(&self) {
-        todo!()
+        self.set(|switches| {
+            for plan in [&mut switches.apply, &mut switches.read] {
+                plan.hang = false;
+                plan.delay = Duration::ZERO;
+            }
+            switches.releases += 1;
+        });
+        self.shared.released.notify_all();
     }
 
-    /// The next `apply` calls panic.
+    /// The next `apply` calls panic, before anything is written.
     pub fn panic_applies(&self, count: usize) {
-        todo!()
+        self.set(|switches| switches.apply.panics = count);
     }
 
     /// The next `get`, `scan` and `digest` calls panic.
     pub fn panic_reads(&self, count: usize) {
-        todo!()
+        self.set(|switches| switches.read.panics = count);
     }
 
     /// The next `get`, `scan` and `digest` calls fail.
     pub fn fail_reads(&self, count: usize) {
-        todo!()
+        self.set(|switches| switches.read.failures = count);
     }
 
-    /// The next `apply` call reports that the disk is full.
+    /// The next `apply` call reports that the disk is full, and writes nothing.
     pub fn fill_disk(&self) {
-        todo!()
+        self.set(|switches| switches.fill_disk = true);
     }
 
-    /// How often `apply` was called.
+    /// `get` and `scan` say that `number` is damaged, whether it is held or not, and `digest` counts it as damaged, until
+    /// [`Faults::mend`]. Writing it again does not end this.
+    pub fn damage_reads_of(&self, number: OrderNumber) {
+        self.set(|switches| switches.lies.insert(number, Lie::Damaged));
+    }
+
+    /// `get`, `scan` and `digest` answer as if `number` had never been written, until [`Faults::mend`]: a loss that leaves no
+    /// trace. Writing it again does not end this.
+    pub fn forget(&self, number: OrderNumber) {
+        self.set(|switches| switches.lies.insert(number, Lie::Absent));
+    }
+
+    /// Ends [`Faults::damage_reads_of`] and [`Faults::forget`] for `number`.
+    pub fn mend(&self, number: OrderNumber) {
+        self.set(|switches| switches.lies.remove(&number));
+    }
+
+    /// How often `apply` was called, those calls counted that hang or failed.
     #[must_use]
     pub fn applies(&self) -> usize {
-        todo!()
+        self.shared.switches.lock().apply.calls
+    }
+
+    /// How often `get`, `scan` and `digest` were called, those calls counted that hang or failed.
+    #[must_use]
+    pub fn reads(&self) -> usize {
+        self.shared.switches.lock().read.calls
+    }
+
+    fn set<T>(&self, change: impl FnOnce(&mut Switches) -> T) {
+        change(&mut self.shared.switches.lock());
+    }
+
+    /// What a call does before it does its work.
+    fn begin(&self, call: &'static str, plan_of: fn(&mut Switches) -> &mut Plan) -> Result<(), ReplicaError> {
+        let mut switches = self.shared.switches.lock();
+        let plan = plan_of(&mut switches);
+        plan.calls += 1;
+        // A delay beyond what the clock can show is a hang.
+        let until = if plan.hang { None } else { Instant::now().checked_add(plan.delay) };
+        let releases = switches.releases;
+        // Ends with a release, or with the delay.
+        while switches.releases == releases {
+            match until {
+                None => self.shared.released.wait(&mut switches),
+                Some(until) if self.shared.released.wait_until(&mut switches, until).timed_out() => break,
+                Some(_) => {}
+            }
+        }
+        let plan = plan_of(&mut switches);
+        let (panics, fails) = (take_one(&mut plan.panics), take_one(&mut plan.failures));
+        drop(switches);
+        assert!(!panics, "a panic in {call} was asked for");
+        if fails { Err(failed(call)) } else { Ok(()) }
+    }
+
+    fn lie(&self, number: OrderNumber) -> Option<Lie> {
+        self.shared.switches.lock().lies.get(&number).copied()
+    }
+
+    fn lies_about(&self, day: Day) -> Vec<(OrderNumber, Lie)> {
+        let switches = self.shared.switches.lock();
+        switches.lies.iter().filter(|(number, _)| number.day() == day).map(|(number, lie)| (*number, *lie)).collect()
     }
 }
 
-#[expect(unused_variables, clippy::todo, reason = "signatures first")]
+fn take_one(count: &mut usize) -> bool {
+    let taken = *count > 0;
+    *count = count.saturating_sub(1);
+    taken
+}
+
+fn failed(action: &'static str) -> ReplicaError {
+    let message = "a failure was asked for".to_owned();
+    ReplicaError::Io { action, path: here(), kind: ErrorKind::Other, message }
+}
+
+fn asked_for() -> Damage {
+    Damage::Record { reason: "damage was asked for".to_owned() }
+}
+
+/// What stands where other replicas name a file.
+fn here() -> PathBuf {
+    PathBuf::from("(faulty)")
+}
+
 impl Faulty {
     /// Wraps `inner`.
     #[must_use]
+    #[expect(
+        clippy::new_ret_no_self,
+        reason = "nothing can be done with the type itself, and every caller needs the trait object"
+    )]
     pub fn new(inner: Arc<dyn Replica>, faults: Faults) -> Arc<dyn Replica> {
-        todo!()
+        Arc::new(Faulty { inner, faults })
+    }
+
+    fn begin_read(&self, call: &'static str) -> Result<(), ReplicaError> {
+        self.faults.begin(call, |switches| &mut switches.read)
+    }
+}
+
+impl Replica for Faulty {
+    fn apply(&self, group: &Group) -> Result<Applied, ReplicaError> {
+        self.faults.begin("apply", |switches| &mut switches.apply)?;
+        let (full, fail_after) = {
+            let mut switches = self.faults.shared.switches.lock();
+            (std::mem::take(&mut switches.fill_disk), take_one(&mut switches.fail_after_apply))
+        };
+        if full {
+            return Err(ReplicaError::DiskFull { path: here() });
+        }
+        let applied = self.inner.apply(group)?;
+        if fail_after { Err(failed("sync")) } else { Ok(applied) }
+    }
+
+    fn get(&self, number: OrderNumber) -> Result<Lookup, ReplicaError> {
+        self.begin_read("get")?;
+        let answer = self.inner.get(number)?;
+        Ok(match self.faults.lie(number) {
+            None => answer,
+            Some(Lie::Damaged) => Lookup::Damaged(asked_for()),
+            Some(Lie::Absent) => Lookup::Absent,
+        })
+    }
+
+    fn scan(&self, day: Day, after: Option<OrderNumber>, limit: ScanLimit) -> Result<Chunk, ReplicaError> {
+        self.begin_read("scan")?;
+        let mut chunk = self.inner.scan(day, after, limit)?;
+        let upto = chunk.upto;
+        for (number, lie) in self.faults.lies_about(day) {
+            let answered = Some(number) > after && upto.is_none_or(|upto| number <= upto);
+            if answered {
+                chunk.items.retain(|item| !matches!(item, Scanned::Found(found, _) if *found == number));
+                if lie == Lie::Damaged {
+                    let place = chunk.items.partition_point(|item| item.first() < number);
+                    chunk.items.insert(place, Scanned::Damaged { from: number, to: number, damage: asked_for() });
+                }
+            }
+        }
+        Ok(chunk)
+    }
+
+    fn digest(&self, day: Day, range: u32, below_epoch: u32) -> Result<RangeDigest, ReplicaError> {
+        self.begin_read("digest")?;
+        let mut digest = self.inner.digest(day, range, below_epoch)?;
+        for (number, lie) in self.faults.lies_about(day) {
+            if RangeDigest::range_of(number) != range {
+                continue;
+            }
+            // What the record added is taken out again: a digest is a sum.
+            if let Lookup::Found(record) = self.inner.get(number)?
+                && record.version.epoch < below_epoch
+            {
+                let mut added = RangeDigest::default();
+                added.add(number, record.version, &record.encode(number));
+                digest.records -= added.records;
+                digest.sum = digest.sum.wrapping_sub(added.sum);
+            }
+            digest.damaged += u64::from(lie == Lie::Damaged);
+        }
+        Ok(digest)
+    }
+
+    fn standing(&self) -> Standing {
+        self.inner.standing()
+    }
+
+    fn marks(&self) -> Marks {
+        self.inner.marks()
+    }
+
+    fn form(&self, identity: &Identity) -> Result<(), ReplicaError> {
+        self.inner.form(identity)
+    }
+
+    fn claim(&self, epoch: u32) -> Result<(), ReplicaError> {
+        self.inner.claim(epoch)
+    }
+
+    fn epoch(&self) -> u32 {
+        self.inner.epoch()
+    }
+
+    fn banish(&self, reason: &str) -> Result<(), ReplicaError> {
+        self.inner.banish(reason)
+    }
+
+    fn days(&self) -> Result<Vec<Day>, ReplicaError> {
+        self.inner.days()
+    }
+
+    fn meta(&self, key: &str) -> Result<Option<Bytes>, ReplicaError> {
+        self.inner.meta(key)
+    }
+
+    fn meta_with_prefix(&self, prefix: &str) -> Result<Vec<(String, Bytes)>, ReplicaError> {
+        self.inner.meta_with_prefix(prefix)
+    }
+
+    fn close(&self) -> Result<(), ReplicaError> {
+        self.inner.close()
+    }
+}
+
+impl fmt::Debug for Faulty {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Faulty").field("faults", &self.faults).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&*self.shared.switches.lock(), f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::order::SetId;
+    use crate::replica::{Kind, MemoryReplica, Record, Version, Write};
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::thread;
+
+    const ALL: ScanLimit = ScanLimit { records: 100, bytes: 1 << 20 };
+
+    fn number(sequence: u64) -> OrderNumber {
+        OrderNumber::new(Day::MIN, sequence, SetId::from_checked(7)).expect("a number")
+    }
+
+    fn group(sequences: &[u64]) -> Group {
+        let mut group = Group::new(1);
+        for &sequence in sequences {
+            let version = Version { epoch: 1, counter: sequence };
+            let value = Bytes::from(sequence.to_string());
+            let record = Record { kind: Kind::Order, version, generation: 0, value };
+            group.push(Write::new(number(sequence), &record, true)).expect("room");
+        }
+        group
+    }
+
+    fn pair() -> (Arc<dyn Replica>, Arc<dyn Replica>, Faults) {
+        let (honest, faults) = (Arc::new(MemoryReplica::new()), Faults::new());
+        (Faulty::new(Arc::<MemoryReplica>::clone(&honest), faults.clone()), honest, faults)
+    }
+
+    fn numbers(chunk: &Chunk) -> Vec<(u64, bool)> {
+        chunk.items.iter().map(|item| (item.first().sequence(), matches!(item, Scanned::Found(..)))).collect()
+    }
+
+    #[test]
+    fn a_failed_apply_wrote_nothing_and_one_that_fails_after_wrote_all() {
+        let (faulty, honest, faults) = pair();
+        faults.fail_applies(1);
+        assert!(matches!(faulty.apply(&group(&[1])), Err(ReplicaError::Io { .. })));
+        assert_eq!(honest.get(number(1)), Ok(Lookup::Absent));
+        faults.fill_disk();
+        assert!(matches!(faulty.apply(&group(&[1])), Err(ReplicaError::DiskFull { .. })));
+        assert_eq!(honest.get(number(1)), Ok(Lookup::Absent));
+        faults.fail_after_apply(1);
+        assert!(matches!(faulty.apply(&group(&[1])), Err(ReplicaError::Io { .. })));
+        assert!(matches!(honest.get(number(1)), Ok(Lookup::Found(_))));
+        assert_eq!(faulty.apply(&group(&[2])), Ok(Applied::default()), "each fault was asked for once");
+        assert_eq!(faults.applies(), 4);
+    }
+
+    #[test]
+    fn panics_and_failures_of_reads_are_counted_down() {
+        let (faulty, _, faults) = pair();
+        faults.panic_reads(1);
+        faults.fail_reads(2);
+        assert!(catch_unwind(AssertUnwindSafe(|| faulty.get(number(1)))).is_err(), "the panic comes first");
+        assert!(faulty.scan(Day::MIN, None, ALL).is_err(), "the other failure was spent on the call that panicked");
+        assert_eq!(faulty.digest(Day::MIN, 0, 9), Ok(RangeDigest::default()));
+        assert_eq!(faults.reads(), 3);
+        faults.panic_applies(1);
+        assert!(catch_unwind(AssertUnwindSafe(|| faulty.apply(&group(&[1])))).is_err());
+        assert_eq!(faulty.get(number(1)), Ok(Lookup::Absent));
+    }
+
+    #[test]
+    fn what_hangs_goes_on_after_release_and_can_fail_then() {
+        let (faulty, honest, faults) = pair();
+        faults.hang_applies();
+        faults.hang_reads();
+        thread::scope(|scope| {
+            let apply = scope.spawn(|| faulty.apply(&group(&[1])));
+            let read = scope.spawn(|| faulty.get(number(1)));
+            while faults.applies() + faults.reads() < 2 {
+                thread::yield_now();
+            }
+            assert_eq!(honest.get(number(1)), Ok(Lookup::Absent));
+            assert!(!apply.is_finished() && !read.is_finished());
+            faults.fail_reads(1);
+            faults.release();
+            faults.hang_applies();
+            assert!(matches!(apply.join(), Ok(Ok(_))), "a hang asked for after the release is not for this call");
+            assert!(matches!(read.join(), Ok(Err(ReplicaError::Io { .. }))));
+        });
+    }
+
+    #[test]
+    fn a_release_ends_a_delay() {
+        let (faulty, _, faults) = pair();
+        // A test that had to wait for this would be noticed.
+        faults.delay_applies(Duration::from_secs(3_600));
+        thread::scope(|scope| {
+            let apply = scope.spawn(|| faulty.apply(&group(&[1])));
+            while faults.applies() < 1 {
+                thread::yield_now();
+            }
+            faults.release();
+            assert!(matches!(apply.join(), Ok(Ok(_))));
+        });
+        faults.delay_reads(Duration::from_millis(1));
+        assert!(matches!(faulty.get(number(1)), Ok(Lookup::Found(_))), "a delayed call does its work");
+    }
+
+    #[test]
+    fn a_forgotten_number_is_as_if_never_written() {
+        let (faulty, honest, faults) = pair();
+        honest.apply(&group(&[1, 2, 3])).expect("applied");
+        let others = MemoryReplica::new();
+        others.apply(&group(&[1, 3])).expect("applied");
+        faults.forget(number(2));
+        faults.forget(number(9));
+        assert_eq!(faulty.get(number(2)), Ok(Lookup::Absent));
+        assert_eq!(faulty.scan(Day::MIN, None, ALL), others.scan(Day::MIN, None, ALL));
+        assert_eq!(faulty.digest(Day::MIN, 0, 9), others.digest(Day::MIN, 0, 9));
+        assert_eq!(faulty.digest(Day::MIN, 0, 1), Ok(RangeDigest::default()), "below the epoch there was nothing to forget");
+        faulty.apply(&group(&[2])).expect("applied");
+        assert_eq!(faulty.get(number(2)), Ok(Lookup::Absent), "also after writing it again");
+        faults.mend(number(2));
+        assert_eq!(faulty.digest(Day::MIN, 0, 9), honest.digest(Day::MIN, 0, 9));
+    }
+
+    #[test]
+    fn a_damaged_number_is_damaged_everywhere_also_where_nothing_was() {
+        let (faulty, honest, faults) = pair();
+        honest.apply(&group(&[1, 2, 4])).expect("applied");
+        faults.damage_reads_of(number(2));
+        faults.damage_reads_of(number(3));
+        assert!(matches!(faulty.get(number(2)), Ok(Lookup::Damaged(_))));
+        let chunk = faulty.scan(Day::MIN, None, ALL).expect("a chunk");
+        assert_eq!(numbers(&chunk), [(1, true), (2, false), (3, false), (4, true)]);
+        let chunk = faulty.scan(Day::MIN, Some(number(2)), ScanLimit { records: 1, bytes: 100 }).expect("a chunk");
+        assert_eq!((numbers(&chunk), chunk.upto), (vec![(3, false), (4, true)], None));
+        let chunk = faulty.scan(Day::MIN, None, ScanLimit { records: 1, bytes: 100 }).expect("a chunk");
+        assert_eq!((numbers(&chunk), chunk.upto), (vec![(1, true)], Some(number(1))), "not beyond what the chunk says");
+        let digest = faulty.digest(Day::MIN, 0, 9).expect("a digest");
+        assert_eq!((digest.records, digest.damaged), (2, 2));
     }
 }

@@ -39,7 +39,7 @@ impl Process {
     fn start_at(wall_ms: i64, offset_minutes: i32, disk: BTreeMap<Day, u64>) -> Process {
         let now = Now { wall_ms, boot_ms: HOUR };
         let marks: Vec<_> = disk.iter().map(|(&day, &mark)| (day, mark)).collect();
-        let book = LeaseBook::new(set(), offset_minutes, &marks, now);
+        let book = LeaseBook::new(set(), offset_minutes, &marks, None, now);
         let mut process = Process { book, now, offset_minutes, disk, asked: Vec::new(), block: None, midnight_ms: i64::MIN };
         process.tick();
         process
@@ -372,4 +372,19 @@ fn a_day_of_failures_does_not_use_up_the_day() {
         process.tick();
     }
     assert!(process.asked[0].first < SEQUENCES / 100, "{:?}", process.asked);
+}
+
+#[test]
+fn nothing_is_minted_at_or_below_the_floor_and_no_operator_can_vouch_for_it() {
+    let at = |text: &str| Now { wall_ms: day(text).to_unix_days() * 86_400_000, boot_ms: 1_000 };
+    let floor = Some(day("2026-11-21"));
+    for text in ["2026-11-21", "2026-11-20"] {
+        let mut book = LeaseBook::new(set(), 0, &[], floor, at(text));
+        let below = MintState::BelowFloor { floor: day("2026-11-21"), clock: day(text) };
+        assert_eq!((book.state(), book.step(LeaseEvent::Tick { left: 0 }, at(text))), (below, vec![]));
+        assert_eq!((book.step(LeaseEvent::ClockAccepted, at(text)), book.state()), (vec![], below));
+        // The clock is put right.
+        assert_eq!(book.step(LeaseEvent::Tick { left: 0 }, at("2026-11-22")).len(), 1);
+        assert_eq!(book.state(), MintState::Ready);
+    }
 }

@@ -1,0 +1,322 @@
+//! The coordinator of a SET: the thread that keeps deadlines, leases sequences, compares replicas after open and closes.
+
+use super::Core;
+use super::compare::Compare;
+use super::lane::Job;
+use super::leases::Leases;
+use super::notify::{Completion, Deliver, Held};
+use crate::error::Error;
+use crate::order::{Day, OrderNumber};
+use crate::pending::{Pending, Promise};
+use crate::replica::{RangeDigest, Record, ReplicaError, Version, Write};
+use parking_lot::{Condvar, Mutex};
+use std::collections::{BinaryHeap, VecDeque};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+/// News for the coordinator.
+pub(crate) enum Event {
+    /// Something changed: look around.
+    Wake,
+    /// A create waits for a number.
+    NumbersWanted,
+    /// The operator says that the clock is right.
+    ClockAccepted,
+    /// A replica answered the write of a lease mark.
+    LeaseWritten { fetch: u64, index: u8, good: bool },
+    /// A replica told its days, for the comparison.
+    Days { index: u8, result: Result<Vec<Day>, ReplicaError> },
+    /// A replica told a digest, for the comparison.
+    Digest { turn: u64, index: u8, result: Result<RangeDigest, ReplicaError> },
+    /// A replica was closed by its worker.
+    LaneClosed { index: u8, error: Option<ReplicaError> },
+    /// Close the SET.
+    Close,
+}
+
+/// What has a deadline and perhaps something to do before it.
+pub(crate) trait Timed: Send + Sync {
+    /// Called when its time has come; returns the next one, or `None` when it is over.
+    fn tick(self: Arc<Self>, core: &Arc<Core>, now: Instant) -> Option<Instant>;
+}
+
+/// The coordinator's letter box.
+#[derive(Default)]
+pub(crate) struct Mail {
+    state: Mutex<MailState>,
+    filled: Condvar,
+}
+
+#[derive(Default)]
+struct MailState {
+    events: VecDeque<Event>,
+    wake: bool,
+}
+
+/// What waits for its time.
+#[derive(Default)]
+pub(crate) struct Timers {
+    heap: BinaryHeap<Timer>,
+    count: u64,
+}
+
+struct Timer {
+    at: Instant,
+    order: u64,
+    timed: Weak<dyn Timed>,
+}
+
+impl Ord for Timer {
+    /// The earliest is the greatest, as the heap gives out the greatest first.
+    fn cmp(&self, other: &Timer) -> std::cmp::Ordering {
+        (other.at, other.order).cmp(&(self.at, self.order))
+    }
+}
+
+impl PartialOrd for Timer {
+    fn partial_cmp(&self, other: &Timer) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Timer {
+    fn eq(&self, other: &Timer) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Timer {}
+
+/// Whether the SET is open, and who waits for its end.
+#[derive(Default)]
+pub(crate) struct Closing {
+    begun: bool,
+    ended: Option<Result<(), Error>>,
+    waiting: Vec<Promise<()>>,
+}
+
+impl Core {
+    pub(crate) fn post(&self, event: Event) {
+        let mut state = self.mail.state.lock();
+        match event {
+            // These two say nothing but "look around", so one of them is enough, however many creates wait.
+            Event::Wake | Event::NumbersWanted if state.wake => return,
+            Event::Wake | Event::NumbersWanted => state.wake = true,
+            event => state.events.push_back(event),
+        }
+        drop(state);
+        self.mail.filled.notify_one();
+    }
+
+    /// Has `timed` ticked at `at`.
+    pub(crate) fn watch(&self, at: Instant, timed: Weak<dyn Timed>) {
+        let mut timers = self.timers.lock();
+        timers.count += 1;
+        let first = timers.heap.peek().is_none_or(|timer| at < timer.at);
+        let order = timers.count;
+        timers.heap.push(Timer { at, order, timed });
+        drop(timers);
+        if first {
+            self.post(Event::Wake);
+        }
+    }
+
+    /// Lets nothing more in; answers when all has ended or the close timeout has passed.
+    pub(crate) fn close(&self) -> Pending<()> {
+        let mut closing = self.closing.lock();
+        if let Some(result) = &closing.ended {
+            return Pending::ready(result.clone());
+        }
+        let (promise, pending) = Pending::new();
+        closing.waiting.push(promise);
+        if !std::mem::replace(&mut closing.begun, true) {
+            drop(closing);
+            self.close_creates();
+            self.post(Event::Close);
+        }
+        pending
+    }
+
+    fn tick_timers(self: &Arc<Core>, now: Instant) -> Option<Instant> {
+        loop {
+            let mut timers = self.timers.lock();
+            let due = timers.heap.peek()?;
+            // What has been dropped meanwhile costs nothing to remove early.
+            if due.at > now && due.timed.strong_count() > 0 {
+                return Some(due.at);
+            }
+            let timer = timers.heap.pop()?;
+            drop(timers);
+            if let Some(timed) = timer.timed.upgrade()
+                && let Some(at) = Arc::clone(&timed).tick(self, now)
+            {
+                self.watch(at.max(now + Duration::from_millis(1)), Arc::downgrade(&timed));
+            }
+        }
+    }
+
+    fn wait_for_mail(&self, until: Instant) {
+        let mut state = self.mail.state.lock();
+        if state.events.is_empty() && !state.wake {
+            let _ = self.mail.filled.wait_until(&mut state, until);
+        }
+    }
+}
+
+/// Even with nothing to do it looks at the clocks this often: a wall clock that jumps wakes nobody.
+const LOOK_AROUND: Duration = Duration::from_secs(1);
+/// How often missed writes are delivered.
+const DELIVER_EVERY: Duration = Duration::from_millis(100);
+/// Missed writes delivered to a replica in one go.
+const DELIVER_MAX: usize = 256;
+
+/// Runs until the SET is closed.
+pub(crate) fn run(core: &Arc<Core>, mut leases: Leases, mut compare: Compare) {
+    let mut deliver_at = Instant::now();
+    let mut shutdown: Option<Shutdown> = None;
+    leases.begin(core);
+    compare.begin(core);
+    loop {
+        let (events, _) = {
+            let mut state = core.mail.state.lock();
+            (std::mem::take(&mut state.events), std::mem::take(&mut state.wake))
+        };
+        for event in events {
+            match event {
+                Event::Wake | Event::NumbersWanted => {}
+                Event::ClockAccepted => leases.accept_clock(core),
+                Event::LeaseWritten { fetch, index, good } => leases.written(core, fetch, index, good),
+                Event::Days { index, result } => compare.days(core, index, result),
+                Event::Digest { turn, index, result } => compare.digest(core, turn, index, result),
+                Event::LaneClosed { index, error } => {
+                    if let Some(shutdown) = &mut shutdown {
+                        shutdown.closed(index, error);
+                    }
+                }
+                Event::Close => shutdown = Some(Shutdown::begin(core)),
+            }
+        }
+        let now = Instant::now();
+        let mut next = now + LOOK_AROUND;
+        for at in [core.sweep_creates(now), core.tick_timers(now)].into_iter().flatten() {
+            next = next.min(at);
+        }
+        if let Some(shutdown) = &shutdown {
+            if shutdown.waiting.is_empty() || now >= shutdown.deadline {
+                shutdown.finish(core);
+                return;
+            }
+            next = next.min(shutdown.deadline);
+        } else {
+            next = next.min(leases.step(core, now));
+            if core.has_parked() {
+                core.send_parked();
+                if core.has_parked() {
+                    next = next.min(now + Duration::from_millis(20));
+                }
+            }
+            next = next.min(compare.step(core, now));
+            if now >= deliver_at {
+                deliver_at = now + DELIVER_EVERY;
+                if core.deliver_missed(now) {
+                    next = next.min(deliver_at);
+                }
+            }
+        }
+        core.wait_for_mail(next);
+    }
+}
+
+impl Core {
+    /// Reads some of what replicas missed and hands it to them; says whether there was any.
+    fn deliver_missed(self: &Arc<Core>, now: Instant) -> bool {
+        let mut any = false;
+        for index in self.voters().iter() {
+            let lane = self.lane(index);
+            if lane.missed().0 == 0 {
+                continue;
+            }
+            any = true;
+            // A replica that still lags is not helped by more.
+            if lane.queued() > DELIVER_MAX {
+                continue;
+            }
+            for (number, version) in lane.take_missed(DELIVER_MAX) {
+                let core = Arc::clone(self);
+                let finish = Box::new(move |result| core.deliver(index, number, version, result));
+                self.read(number, now + self.settings.deadline, Held::default(), finish);
+            }
+        }
+        any
+    }
+
+    /// Hands a write that a replica missed to it, now that it was read. Should it fail again, it is missed again.
+    fn deliver(&self, index: u8, number: OrderNumber, version: Version, result: Result<Option<Record>, Error>) {
+        let lane = self.lane(index);
+        // An order that is nowhere was never acknowledged: there is nothing to deliver.
+        let Ok(Some(record)) = result else {
+            if result.is_err() {
+                lane.miss(number, version);
+            }
+            return;
+        };
+        let write = Write::new(number, &record, false);
+        if lane.push(Job::Write { write, done: Box::new(|_, _| {}) }).is_err() {
+            lane.miss(number, version);
+        }
+    }
+}
+
+/// The end of a SET.
+struct Shutdown {
+    waiting: Vec<u8>,
+    deadline: Instant,
+    failed: Option<String>,
+}
+
+impl Shutdown {
+    fn begin(core: &Core) -> Shutdown {
+        let waiting = core.lanes.iter().filter(|lane| lane.replica.is_some()).map(|lane| lane.index).collect();
+        for lane in &core.lanes {
+            lane.close_writes();
+        }
+        Shutdown { waiting, deadline: Instant::now() + core.settings.close_timeout, failed: None }
+    }
+
+    fn closed(&mut self, index: u8, error: Option<ReplicaError>) {
+        self.waiting.retain(|waiting| *waiting != index);
+        if let Some(error) = error {
+            self.failed.get_or_insert(format!("replica {index}: {error}"));
+        }
+    }
+
+    /// A replica that hangs is left behind, with its threads: nothing can end them.
+    fn finish(&self, core: &Arc<Core>) {
+        for lane in &core.lanes {
+            lane.close_reads();
+        }
+        core.abandon_creates();
+        let timers = std::mem::take(&mut core.timers.lock().heap);
+        let far = Instant::now() + Duration::from_secs(365 * 24 * 3_600);
+        for timer in timers {
+            if let Some(timed) = timer.timed.upgrade() {
+                let _ = timed.tick(core, far);
+            }
+        }
+        let hung = self.waiting.first().map(|index| format!("replica {index} did not end within the close timeout"));
+        let result = match self.failed.clone().or(hung) {
+            Some(message) => Err(Error::System { action: format!("close SET {}", core.id), message }),
+            None => Ok(()),
+        };
+        // Dropping them answers those who still wait for the comparison.
+        drop(core.awaiting_comparison.lock().take());
+        let mut closing = core.closing.lock();
+        closing.ended = Some(result.clone());
+        for promise in std::mem::take(&mut closing.waiting) {
+            let result = result.clone();
+            let deliver = Deliver::Other(Box::new(move || promise.complete(result)));
+            core.notifier.push(Completion { held: Held::default(), deliver });
+        }
+        core.notifier.close();
+    }
+}

@@ -1,0 +1,331 @@
+//! Creating an order in this SET: admit, mint, seal, hand to every voting replica; done when W have synced it.
+
+use super::Core;
+use super::coordinator::Event;
+use super::lane::Job;
+use super::notify::{Completion, Deliver, Held};
+use crate::error::{Error, Faults, NotAttempted, WriteToken};
+use crate::order::{MintState, OrderNumber};
+use crate::pending::{Pending, Promise};
+use crate::quorum::{Tally, Verdict};
+use crate::replica::{Draft, Kind, Version, Write};
+use crate::store::Placed;
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+/// What a create costs beside its payload, counted against the bytes in flight.
+const OVERHEAD: usize = 64;
+
+/// A create that was sent.
+pub(crate) struct CreateOp {
+    write: Write,
+    deadline: Instant,
+    held: Held,
+    /// Answered: with success, failure or doubt.
+    finished: AtomicBool,
+    state: Mutex<State>,
+}
+
+struct State {
+    tally: Tally,
+    promise: Option<Promise<Placed>>,
+}
+
+/// What the submit lock guards: the order in which creates get their numbers, their versions and their places in the queues.
+#[derive(Default)]
+pub(crate) struct Submit {
+    /// The counter of the last version given out.
+    counter: u64,
+    /// Sent and perhaps not answered yet, in order; answered ones are removed from the front, and by the sweep.
+    open: VecDeque<Arc<CreateOp>>,
+    /// Admitted, waiting for a number.
+    parked: VecDeque<Parked>,
+    /// When the earliest deadline among them passes.
+    sweep_at: Option<Instant>,
+    closing: bool,
+}
+
+struct Parked {
+    draft: Draft,
+    promise: Promise<Placed>,
+    deadline: Instant,
+    held: Held,
+}
+
+impl CreateOp {
+    pub(crate) fn write(&self) -> &Write {
+        &self.write
+    }
+
+    /// The answer of one replica; returns the completion when it decides the outcome.
+    pub(crate) fn answer(&self, index: u8, good: bool) -> Option<Completion> {
+        let mut state = self.state.lock();
+        match state.tally.record(index, good) {
+            Verdict::Pending => None,
+            Verdict::Reached => self.finish(&mut state, true),
+            Verdict::Lost => self.finish(&mut state, false),
+        }
+    }
+
+    /// The deadline passed.
+    fn expire(&self) -> Option<Completion> {
+        self.finish(&mut self.state.lock(), false)
+    }
+
+    fn finish(&self, state: &mut State, stored: bool) -> Option<Completion> {
+        let promise = state.promise.take()?;
+        self.finished.store(true, Ordering::Release);
+        let (number, version) = (self.write.number(), self.write.version());
+        let answer = if stored {
+            Ok(Placed { number, version })
+        } else {
+            let (acked, failed, in_flight) = (state.tally.acked(), state.tally.failed(), state.tally.in_flight());
+            Err(Error::Ambiguous { token: WriteToken { number, version }, acked, failed, in_flight, need: state.tally.need() })
+        };
+        Some(Completion { held: self.held, deliver: Deliver::Created(promise, answer) })
+    }
+
+    fn is_finished(&self) -> bool {
+        self.finished.load(Ordering::Acquire)
+    }
+}
+
+impl Core {
+    pub(crate) fn create(&self, payload: &[u8], deadline: Instant) -> Pending<Placed> {
+        let max = self.settings.value_bytes_max;
+        if payload.len() > max {
+            return Pending::ready(Err(Error::ValueTooLarge { bytes: payload.len(), max }));
+        }
+        let held = match self.in_flight.admit(payload.len() + OVERHEAD) {
+            Ok(held) => held,
+            Err(now) => return Pending::ready(Err(not_attempted(self.busy(now)))),
+        };
+        // The payload is copied and summed before the lock; sealing under it costs the same for every size.
+        let draft = Draft::new(payload);
+        let wall_ms = self.clock.wall_ms();
+        let (promise, pending) = Pending::new();
+        let mut submit = self.submit.lock();
+        if submit.closing {
+            drop(submit);
+            return self.refuse(held, Error::Closed);
+        }
+        let parked = Parked { draft, promise, deadline, held };
+        match self.can_send(parked.held.bytes) {
+            Err(reason) => {
+                drop(submit);
+                return self.refuse(held, not_attempted(reason));
+            }
+            Ok(()) => match self.mint.try_mint(wall_ms) {
+                Some(number) => self.send(&mut submit, number, parked),
+                None => {
+                    if let Some(reason) = self.cannot_mint() {
+                        drop(submit);
+                        return self.refuse(held, not_attempted(reason));
+                    }
+                    submit.parked.push_back(parked);
+                    self.post(Event::NumbersWanted);
+                }
+            },
+        }
+        self.sweep_by(&mut submit, deadline);
+        // Amortised: each create removes up to two, so answered ones do not pile up behind the sweep.
+        for _ in 0..2 {
+            if !submit.open.front().is_some_and(|op| op.is_finished()) {
+                break;
+            }
+            submit.open.pop_front();
+        }
+        drop(submit);
+        pending
+    }
+
+    fn refuse(&self, held: Held, error: Error) -> Pending<Placed> {
+        self.in_flight.release(held);
+        Pending::ready(Err(error))
+    }
+
+    /// Whether W voting replicas can take a write of `bytes` bytes now.
+    fn can_send(&self, bytes: usize) -> Result<(), NotAttempted> {
+        let voters = self.voters();
+        let need = self.quorum.w();
+        if self.epoch == 0 || voters.count() < need {
+            let need = if self.epoch == 0 { need.max(self.quorum.claim()) } else { need };
+            return Err(self.no_quorum(need));
+        }
+        let room = voters.iter().filter(|index| self.lane(*index).has_room_for(bytes)).count();
+        if room < usize::from(need) { Err(self.busy(self.in_flight.now())) } else { Ok(()) }
+    }
+
+    fn busy(&self, now: Held) -> NotAttempted {
+        NotAttempted::Busy { set: self.id, operations: now.operations, bytes: now.bytes }
+    }
+
+    pub(crate) fn no_quorum(&self, need: u8) -> NotAttempted {
+        let have = self.voters().count();
+        NotAttempted::NoQuorum { set: self.id, need, of: self.quorum.n(), have, missing: Faults(self.faults()) }
+    }
+
+    /// Why no number will come, where waiting is in vain.
+    fn cannot_mint(&self) -> Option<NotAttempted> {
+        let majority = self.quorum.majority_of_n();
+        if self.voters().count() < majority {
+            return Some(self.no_quorum(majority));
+        }
+        match *self.mint_state.lock() {
+            MintState::Ready => None,
+            MintState::ClockJump { known, clock } => Some(NotAttempted::ClockJump { set: self.id, known, clock }),
+            MintState::DayFull { day } => Some(NotAttempted::DayFull { set: self.id, day }),
+            MintState::ClockOutOfRange { wall_ms } => Some(NotAttempted::ClockOutOfRange { wall_ms }),
+            MintState::BelowFloor { floor, clock } => Some(NotAttempted::BelowFloor { set: self.id, floor, clock }),
+        }
+    }
+
+    /// Hands the order to every voting replica. Under the submit lock, so that all queues see creates in order of version and
+    /// of number, and runs can be packed without stragglers.
+    fn send(&self, submit: &mut Submit, number: OrderNumber, parked: Parked) {
+        let Parked { mut draft, promise, deadline, held } = parked;
+        submit.counter += 1;
+        let version = Version { epoch: self.epoch, counter: submit.counter };
+        draft.seal(number, Kind::Order, version, 0);
+        let write = Write::encoded(number, version, draft.into_bytes().into(), true);
+        let bytes = write.bytes().len();
+        let voters = self.voters();
+        let takers = voters.iter().filter(|index| self.lane(*index).has_room_for(bytes)).collect();
+        let tally = Tally::new(self.quorum.w(), takers);
+        let state = Mutex::new(State { tally, promise: Some(promise) });
+        let op = Arc::new(CreateOp { write, deadline, held, finished: AtomicBool::new(false), state });
+        for index in voters.minus(takers).iter() {
+            self.lane(index).miss(number, version);
+        }
+        for index in takers.iter() {
+            if self.lane(index).push(Job::Create(Arc::clone(&op))).is_err()
+                && let Some(completion) = op.answer(index, false)
+            {
+                self.notifier.push(completion);
+            }
+        }
+        submit.open.push_back(op);
+    }
+
+    fn sweep_by(&self, submit: &mut Submit, deadline: Instant) {
+        if submit.sweep_at.is_none_or(|at| deadline < at) {
+            submit.sweep_at = Some(deadline);
+            self.post(Event::Wake);
+        }
+    }
+
+    /// Sends what waited for numbers, as far as they reach.
+    pub(crate) fn send_parked(&self) {
+        let wall_ms = self.clock.wall_ms();
+        let mut submit = self.submit.lock();
+        while let Some(parked) = submit.parked.pop_front() {
+            if let Err(reason) = self.can_send(parked.held.bytes) {
+                // Busy queues pass; the sweep ends the wait if they do not.
+                if matches!(reason, NotAttempted::Busy { .. }) {
+                    submit.parked.push_front(parked);
+                    break;
+                }
+                self.notifier.push(parked.fail(not_attempted(reason)));
+                continue;
+            }
+            match self.mint.try_mint(wall_ms) {
+                Some(number) => self.send(&mut submit, number, parked),
+                None => {
+                    if let Some(reason) = self.cannot_mint() {
+                        self.notifier.push(parked.fail(not_attempted(reason)));
+                        continue;
+                    }
+                    submit.parked.push_front(parked);
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Whether anything waits for a number.
+    pub(crate) fn has_parked(&self) -> bool {
+        !self.submit.lock().parked.is_empty()
+    }
+
+    /// Ends what is past its deadline; returns when to come again.
+    pub(crate) fn sweep_creates(&self, now: Instant) -> Option<Instant> {
+        let mut completions = Vec::new();
+        let mut submit = self.submit.lock();
+        if submit.sweep_at.is_none_or(|at| now < at) {
+            return submit.sweep_at;
+        }
+        let mut next: Option<Instant> = None;
+        let mut later = |deadline: Instant| next = Some(next.map_or(deadline, |next| next.min(deadline)));
+        submit.open.retain(|op| {
+            if op.is_finished() {
+                return false;
+            }
+            if op.deadline <= now {
+                completions.extend(op.expire());
+                return false;
+            }
+            later(op.deadline);
+            true
+        });
+        for parked in std::mem::take(&mut submit.parked) {
+            if parked.deadline <= now {
+                completions.push(parked.fail(not_attempted(NotAttempted::NoLease { set: self.id })));
+            } else {
+                later(parked.deadline);
+                submit.parked.push_back(parked);
+            }
+        }
+        submit.sweep_at = next;
+        drop(submit);
+        self.notifier.push_all(&mut completions);
+        next
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.submit.lock().closing
+    }
+
+    /// Why no new order is taken, if none is.
+    pub(crate) fn closed_for_creates(&self) -> Option<String> {
+        let reason = match self.can_send(0) {
+            Err(NotAttempted::Busy { .. }) | Ok(()) if self.mint.left() > 0 => None,
+            Err(NotAttempted::Busy { .. }) | Ok(()) => self.cannot_mint(),
+            Err(reason) => Some(reason),
+        };
+        reason.map(|reason| reason.to_string())
+    }
+
+    /// Lets no more creates in. Those that were sent are answered; those that wait for a number are not.
+    pub(crate) fn close_creates(&self) {
+        let mut submit = self.submit.lock();
+        submit.closing = true;
+        let parked = std::mem::take(&mut submit.parked);
+        drop(submit);
+        for parked in parked {
+            self.notifier.push(parked.fail(Error::Closed));
+        }
+    }
+
+    /// The close timeout passed: whatever was sent and is not answered stays in doubt.
+    pub(crate) fn abandon_creates(&self) {
+        let open = std::mem::take(&mut self.submit.lock().open);
+        for op in open {
+            if let Some(completion) = op.expire() {
+                self.notifier.push(completion);
+            }
+        }
+    }
+}
+
+impl Parked {
+    fn fail(self, error: Error) -> Completion {
+        Completion { held: self.held, deliver: Deliver::Created(self.promise, Err(error)) }
+    }
+}
+
+fn not_attempted(reason: NotAttempted) -> Error {
+    Error::NotAttempted { reason }
+}

@@ -1,0 +1,207 @@
+//! Reading one number: carries out the steps of a [`ReadRound`] on the readers and workers of the replicas.
+
+use super::Core;
+use super::coordinator::Timed;
+use super::lane::{Job, ReadJob};
+use super::notify::{Completion, Deliver, Held};
+use super::worker::guarded;
+use crate::error::{Error, Faults, NotAttempted};
+use crate::heal::RangeKey;
+use crate::order::OrderNumber;
+use crate::pending::Pending;
+use crate::quorum::{Answer, Mask, Outcome, ReadRound, Step};
+use crate::replica::{Kind, Record, ReplicaError, Write};
+use crate::store::Order;
+use parking_lot::Mutex;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+/// When those asked first are slow, the others are asked.
+const HURRY_AFTER: Duration = Duration::from_millis(50);
+
+/// Called on the notifier's thread.
+type Finish = Box<dyn FnOnce(Result<Option<Record>, Error>) + Send>;
+
+/// A strong read under way.
+pub(crate) struct GetOp {
+    core: Weak<Core>,
+    number: OrderNumber,
+    deadline: Instant,
+    held: Held,
+    state: Mutex<State>,
+}
+
+struct State {
+    round: ReadRound,
+    finish: Option<Finish>,
+    hurried: bool,
+}
+
+impl Core {
+    /// A strong read for a caller.
+    pub(crate) fn get(self: &Arc<Core>, number: OrderNumber, deadline: Instant) -> Pending<Option<Order>> {
+        let held = match self.check_floor(number.day()).and_then(|()| self.admit_read()) {
+            Ok(held) => held,
+            Err(error) => return Pending::ready(Err(error)),
+        };
+        let (promise, pending) = Pending::new();
+        self.read(
+            number,
+            deadline,
+            held,
+            Box::new(move |result| promise.complete(result.map(|record| as_order(number, record)))),
+        );
+        pending
+    }
+
+    /// Room for a read among what may be in flight.
+    pub(crate) fn admit_read(&self) -> Result<Held, Error> {
+        if self.is_closing() {
+            return Err(Error::Closed);
+        }
+        self.in_flight.admit(0).map_err(|now| {
+            let reason = NotAttempted::Busy { set: self.id, operations: now.operations, bytes: now.bytes };
+            Error::NotAttempted { reason }
+        })
+    }
+
+    /// A strong read; `finish` is called on the notifier's thread.
+    pub(crate) fn read(self: &Arc<Core>, number: OrderNumber, deadline: Instant, held: Held, finish: Finish) {
+        // Without a claimed epoch another coordinator may be writing: no strong read.
+        let voters = if self.epoch == 0 { Mask::NONE } else { self.voters() };
+        let dirty = self.ranges.lock().is_dirty(RangeKey::of(number));
+        let (round, step) = ReadRound::new(self.quorum, voters, dirty, self.epoch, self.next_start());
+        let state = Mutex::new(State { round, finish: Some(finish), hurried: false });
+        let op = Arc::new(GetOp { core: Arc::downgrade(self), number, deadline, held, state });
+        op.act(self, step);
+        if !op.is_finished() {
+            let weak: Weak<GetOp> = Arc::downgrade(&op);
+            self.watch(deadline.min(Instant::now() + HURRY_AFTER), weak);
+        }
+    }
+}
+
+impl GetOp {
+    fn is_finished(&self) -> bool {
+        self.state.lock().finish.is_none()
+    }
+
+    fn act(self: &Arc<GetOp>, core: &Arc<Core>, step: Step) {
+        match step {
+            Step::Wait => {}
+            Step::Ask(mask) => {
+                for index in mask.iter() {
+                    self.ask(core, index);
+                }
+            }
+            Step::WriteBack(record, mask) => {
+                let write = Write::new(self.number, &record, false);
+                for index in mask.iter() {
+                    let op = Arc::clone(self);
+                    let done = Box::new(move |index, result: Result<(), ReplicaError>| op.written(index, result.is_ok()));
+                    if core.lane(index).push(Job::Write { write: write.clone(), done }).is_err() {
+                        self.written(index, false);
+                    }
+                }
+            }
+            Step::Done(outcome) => self.end(core, outcome),
+        }
+    }
+
+    fn ask(self: &Arc<GetOp>, core: &Arc<Core>, index: u8) {
+        let (op, number) = (Arc::clone(self), self.number);
+        let job: ReadJob = Box::new(move |replica| {
+            let result = replica.and_then(|replica| guarded(|| replica.get(number)));
+            op.answered(index, result);
+        });
+        if core.lane(index).read(job).is_err() {
+            self.answered(index, Err(ReplicaError::Out { reason: "too many reads wait for it".to_owned() }));
+        }
+    }
+
+    fn answered(self: &Arc<GetOp>, index: u8, result: Result<crate::replica::Lookup, ReplicaError>) {
+        let Some(core) = self.core.upgrade() else { return };
+        let result = core.checked(index, result);
+        let step = self.state.lock().round.answer(index, Answer::from(result));
+        self.act(&core, step);
+    }
+
+    fn written(self: &Arc<GetOp>, index: u8, good: bool) {
+        let Some(core) = self.core.upgrade() else { return };
+        let step = self.state.lock().round.written(index, good);
+        self.act(&core, step);
+    }
+
+    fn end(&self, core: &Core, outcome: Outcome) {
+        let mut state = self.state.lock();
+        let result = match outcome {
+            Outcome::Value(record) => Ok(Some(record)),
+            Outcome::Absent => Ok(None),
+            Outcome::Lost { good } => Err(core.quorum_lost(good, state.round.faults())),
+            Outcome::Corrupt => Err(Error::Corrupt { set: core.id, number: self.number, faults: Faults(state.round.faults()) }),
+            Outcome::Diverged(version) => Err(Error::Diverged { number: self.number, version }),
+            Outcome::Unconfirmed => Err(Error::Unconfirmed { number: self.number, need: core.quorum.w() }),
+        };
+        self.finish(core, &mut state, result);
+    }
+
+    fn finish(&self, core: &Core, state: &mut State, result: Result<Option<Record>, Error>) {
+        if let Some(finish) = state.finish.take() {
+            core.notifier.push(Completion { held: self.held, deliver: Deliver::Other(Box::new(move || finish(result))) });
+        }
+    }
+}
+
+impl Timed for GetOp {
+    fn tick(self: Arc<GetOp>, core: &Arc<Core>, now: Instant) -> Option<Instant> {
+        let mut state = self.state.lock();
+        state.finish.as_ref()?;
+        if now >= self.deadline {
+            let (good, asked) = (state.round.good(), state.round.asked());
+            let error = Error::DeadlineExceeded { set: core.id, need: core.quorum.r(), asked, good };
+            self.finish(core, &mut state, Err(error));
+            return None;
+        }
+        if !state.hurried {
+            state.hurried = true;
+            let step = state.round.hurry();
+            drop(state);
+            self.act(core, step);
+        }
+        Some(self.deadline)
+    }
+}
+
+impl Core {
+    /// A read that could not be answered by enough replicas, with what is wrong with each.
+    pub(crate) fn quorum_lost(&self, good: u8, mut faults: Vec<(u8, ReplicaError)>) -> Error {
+        for (index, fault) in self.faults() {
+            if !faults.iter().any(|(known, _)| *known == index) {
+                faults.push((index, fault));
+            }
+        }
+        faults.sort_by_key(|(index, _)| *index);
+        let need = if self.epoch == 0 { self.quorum.r().max(self.quorum.claim()) } else { self.quorum.r() };
+        Error::QuorumLost { set: self.id, need, of: self.quorum.n(), good, missing: Faults(faults) }
+    }
+
+    /// What a replica answered, unless it was put out meanwhile: then its word counts for nothing. A panic puts it out.
+    pub(crate) fn checked<T>(&self, index: u8, result: Result<T, ReplicaError>) -> Result<T, ReplicaError> {
+        let lane = self.lane(index);
+        if let Err(error @ ReplicaError::Panicked { .. }) = &result
+            && lane.put_out(error.clone())
+        {
+            self.refresh_voters();
+        }
+        match lane.role().fault() {
+            Some(fault) => Err(fault),
+            None => result,
+        }
+    }
+}
+
+/// A record as callers see it: a void reads as absent.
+pub(crate) fn as_order(number: OrderNumber, record: Option<Record>) -> Option<Order> {
+    let record = record.filter(|record| record.kind == Kind::Order)?;
+    Some(Order { number, version: record.version, value: record.value, stale: false })
+}

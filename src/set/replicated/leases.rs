@@ -1,0 +1,141 @@
+//! Leasing sequences from the SET's own replicas: carries out what [`LeaseBook`] decides, by majority.
+
+use super::Core;
+use super::coordinator::Event;
+use super::lane::Job;
+use crate::order::{Block, Day, LeaseAction, LeaseBook, LeaseEvent};
+use crate::quorum::{Tally, Verdict};
+use crate::replica::ReplicaError;
+use crate::time::Now;
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// A lease mark that is not durable on a majority by then is given up; its sequences are never used.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The key under which replicas keep one past the last sequence ever leased of a day.
+pub(crate) const LEASE_PREFIX: &str = "lease/";
+
+/// The leases of a SET. `None` for the book where the SET has no claimed epoch and mints nothing.
+pub(crate) struct Leases {
+    book: Option<LeaseBook>,
+    fetches: BTreeMap<u64, Fetch>,
+    count: u64,
+    /// What is installed may not be minted from now.
+    paused: bool,
+}
+
+struct Fetch {
+    block: Block,
+    tally: Tally,
+    deadline: Instant,
+}
+
+impl Leases {
+    pub(crate) fn new(core: &Core, marks: &[(Day, u64)]) -> Leases {
+        let book = (core.epoch > 0)
+            .then(|| LeaseBook::new(core.id, core.settings.utc_offset_minutes, marks, *core.floor.lock(), now(core)));
+        Leases { book, fetches: BTreeMap::new(), count: 0, paused: false }
+    }
+
+    pub(crate) fn begin(&mut self, core: &Core) {
+        self.feed(core, LeaseEvent::Tick { left: 0 });
+    }
+
+    pub(crate) fn accept_clock(&mut self, core: &Core) {
+        self.feed(core, LeaseEvent::ClockAccepted);
+    }
+
+    /// Looks at the clock and the stock; returns when to come again.
+    pub(crate) fn step(&mut self, core: &Core, at: Instant) -> Instant {
+        let late: Vec<u64> = self.fetches.iter().filter(|(_, fetch)| fetch.deadline <= at).map(|(id, _)| *id).collect();
+        for id in late {
+            self.fail(core, id);
+        }
+        self.feed(core, LeaseEvent::Tick { left: core.mint.left() });
+        let Some(book) = &self.book else { return at + FETCH_TIMEOUT };
+        let now = now(core);
+        let wait = book.next_tick_ms(now).saturating_sub(now.boot_ms).max(1);
+        let tick = at + Duration::from_millis(wait.min(60_000));
+        self.fetches.values().map(|fetch| fetch.deadline).fold(tick, Instant::min)
+    }
+
+    /// A replica answered.
+    pub(crate) fn written(&mut self, core: &Core, id: u64, index: u8, good: bool) {
+        let Some(fetch) = self.fetches.get_mut(&id) else { return };
+        match fetch.tally.record(index, good) {
+            Verdict::Pending => {}
+            Verdict::Reached => {
+                let block = fetch.block;
+                self.fetches.remove(&id);
+                self.feed(core, LeaseEvent::Fetched(block));
+            }
+            Verdict::Lost => self.fail(core, id),
+        }
+    }
+
+    fn fail(&mut self, core: &Core, id: u64) {
+        if let Some(fetch) = self.fetches.remove(&id) {
+            self.feed(core, LeaseEvent::FetchFailed { day: fetch.block.day });
+        }
+    }
+
+    fn feed(&mut self, core: &Core, event: LeaseEvent) {
+        let Some(book) = &mut self.book else { return };
+        let actions = book.step(event, now(core));
+        *core.mint_state.lock() = book.state();
+        let midnight_ms = book.midnight_ms();
+        let can_mint = book.can_mint();
+        for action in actions {
+            match action {
+                LeaseAction::Install(block) => {
+                    core.mint.install(block, midnight_ms);
+                    *core.minting_on.lock() = Some(block.day);
+                    core.send_parked();
+                }
+                LeaseAction::Fetch { block } => self.fetch(core, block),
+            }
+        }
+        match can_mint {
+            true if self.paused => core.mint.resume(),
+            false if !self.paused => core.mint.pause(),
+            _ => {}
+        }
+        self.paused = !can_mint;
+    }
+
+    fn fetch(&mut self, core: &Core, block: Block) {
+        self.count += 1;
+        let id = self.count;
+        let voters = core.voters();
+        // By majority whatever R and W say: two coordinators can then never lease the same block.
+        let tally = Tally::new(core.quorum.majority_of_n(), voters);
+        let lost = tally.verdict() == Verdict::Lost;
+        self.fetches.insert(id, Fetch { block, tally, deadline: Instant::now() + FETCH_TIMEOUT });
+        if lost {
+            return self.fail(core, id);
+        }
+        let key = format!("{LEASE_PREFIX}{}", block.day);
+        let value = Bytes::copy_from_slice(&block.end.to_be_bytes());
+        for index in voters.iter() {
+            let Some(post) = core.poster() else { return };
+            let done = Box::new(move |index, result: Result<(), ReplicaError>| {
+                post(Event::LeaseWritten { fetch: id, index, good: result.is_ok() });
+            });
+            if core.lane(index).push(Job::Meta { key: key.clone(), value: value.clone(), done }).is_err() {
+                core.post(Event::LeaseWritten { fetch: id, index, good: false });
+            }
+        }
+    }
+}
+
+/// One past the last sequence leased of a day, from what a replica keeps. `None` for what we cannot have written.
+pub(crate) fn decode_mark(key: &str, value: &[u8]) -> Option<(Day, u64)> {
+    let day = key.strip_prefix(LEASE_PREFIX)?.parse().ok()?;
+    Some((day, u64::from_be_bytes(value.try_into().ok()?)))
+}
+
+fn now(core: &Core) -> Now {
+    Now { wall_ms: core.clock.wall_ms(), boot_ms: core.clock.boot_ms() }
+}

@@ -1,0 +1,331 @@
+//! A SET kept by quorum on replicas of its own.
+//!
+//! Threads, all of this SET alone: for each replica a worker that writes and a reader that reads (`worker.rs`), a coordinator
+//! that keeps deadlines, leases and comparisons (`coordinator.rs`), and a notifier on which callers' wakers run
+//! (`notify.rs`). Callers' threads only mint, queue and leave (`create.rs`, `get.rs`, `page.rs`).
+//!
+//! Locks, in the order in which they may be held together: submit, then one of {lane's role, a queue, a create's state, mint
+//! state, mail}; a read's state, then one of {role, queue, ranges, notifier}. No lock is held while a replica is called.
+
+mod compare;
+mod coordinator;
+mod create;
+mod days;
+mod floor;
+mod get;
+mod lane;
+mod leases;
+mod notify;
+mod open;
+mod page;
+mod worker;
+
+pub(crate) use lane::Role;
+pub(crate) use open::{LaneSeed, Opened, claim_epoch, each_at_once, read_floor, read_lease_marks, witness_rollbacks};
+pub(crate) use worker::guarded;
+
+use self::coordinator::{Closing, Event, Mail, Timers};
+use self::create::Submit;
+use self::lane::Lane;
+use self::notify::{InFlight, Notifier};
+use super::Shard;
+use crate::config::{Quorum, Settings};
+use crate::error::Error;
+use crate::heal::RangeBook;
+use crate::order::{Day, MintCore, MintState, OrderNumber, SetId};
+use crate::pending::{Pending, Promise};
+use crate::quorum::Mask;
+use crate::replica::ReplicaError;
+use crate::store::{Compared, Order, Page, Placed, ReplicaState, ReplicaStatus, SetState, SetStatus};
+use crate::time::Clock;
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicU8, AtomicU16, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Instant;
+
+/// What a SET is started with: replicas opened, their roles decided, an epoch claimed where that was possible.
+pub(crate) struct Seed {
+    pub(crate) id: SetId,
+    pub(crate) weight: u32,
+    pub(crate) quorum: Quorum,
+    pub(crate) settings: Settings,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// 0 where too few replicas could be claimed.
+    pub(crate) epoch: u32,
+    pub(crate) lanes: Vec<LaneSeed>,
+    /// One past the last sequence ever leased, by day.
+    pub(crate) lease_marks: Vec<(Day, u64)>,
+    /// The last day given up.
+    pub(crate) floor: Option<Day>,
+}
+
+/// The handle of a SET kept by quorum.
+pub(crate) struct ReplicatedSet {
+    core: Arc<Core>,
+}
+
+/// What the threads of a SET share.
+pub(crate) struct Core {
+    me: Weak<Core>,
+    id: SetId,
+    weight: u32,
+    quorum: Quorum,
+    settings: Settings,
+    clock: Arc<dyn Clock>,
+    epoch: u32,
+    lanes: Vec<Lane>,
+    /// The lanes that vote, as bits; derived from their roles.
+    voting: AtomicU16,
+    submit: Mutex<Submit>,
+    mint: MintCore,
+    mint_state: Mutex<MintState>,
+    minting_on: Mutex<Option<Day>>,
+    /// The last day given up.
+    floor: Mutex<Option<Day>>,
+    in_flight: InFlight,
+    notifier: Notifier,
+    mail: Mail,
+    timers: Mutex<Timers>,
+    ranges: Mutex<RangeBook>,
+    /// Who waits for the first comparison; `None` once it is over.
+    awaiting_comparison: Mutex<Option<Vec<Promise<Compared>>>>,
+    closing: Mutex<Closing>,
+    /// Orders acknowledged by this process, by day; the newest few days.
+    created: Mutex<BTreeMap<Day, u64>>,
+    /// Where the next read begins to ask.
+    start: AtomicU8,
+}
+
+impl ReplicatedSet {
+    /// Starts the threads.
+    ///
+    /// # Errors
+    /// [`Error::System`] when the system gives no more threads.
+    pub(crate) fn start(seed: Seed) -> Result<ReplicatedSet, Error> {
+        let Seed { id, weight, quorum, settings, clock, epoch, lanes, lease_marks, floor } = seed;
+        let lanes = (0u8..)
+            .zip(lanes)
+            .map(|(index, lane)| Lane::new(index, lane.dir, lane.replica, lane.role, lane.applied, &settings))
+            .collect();
+        let core = Arc::new_cyclic(|me| Core {
+            me: me.clone(),
+            id,
+            weight,
+            quorum,
+            settings,
+            clock,
+            epoch,
+            lanes,
+            voting: AtomicU16::new(0),
+            submit: Mutex::default(),
+            mint: MintCore::with_alarm(id, {
+                let me = me.clone();
+                move || {
+                    if let Some(core) = me.upgrade() {
+                        core.post(Event::NumbersWanted);
+                    }
+                }
+            }),
+            mint_state: Mutex::new(MintState::Ready),
+            minting_on: Mutex::new(None),
+            floor: Mutex::new(floor),
+            in_flight: InFlight::new(settings.in_flight_max, settings.in_flight_bytes_max),
+            notifier: Notifier::new(),
+            mail: Mail::default(),
+            timers: Mutex::default(),
+            ranges: Mutex::default(),
+            awaiting_comparison: Mutex::new(Some(Vec::new())),
+            closing: Mutex::default(),
+            created: Mutex::default(),
+            start: AtomicU8::new(0),
+        });
+        core.refresh_voters();
+        let set = ReplicatedSet { core };
+        set.spawn_threads(&lease_marks)?;
+        Ok(set)
+    }
+
+    fn spawn_threads(&self, lease_marks: &[(Day, u64)]) -> Result<(), Error> {
+        let leases = leases::Leases::new(&self.core, lease_marks);
+        let compare = compare::Compare::new(lease_marks);
+        self.spawn("notify", move |core| core.notifier.run(&core.in_flight))?;
+        for lane in self.core.lanes.iter().filter(|lane| lane.replica.is_some()) {
+            let index = lane.index;
+            self.spawn(&format!("write-{index}"), move |core| worker::run_worker(core, core.lane(index)))?;
+            self.spawn(&format!("read-{index}"), move |core| worker::run_reader(core.lane(index)))?;
+        }
+        self.spawn("coord", move |core| coordinator::run(core, leases, compare))
+    }
+
+    fn spawn(&self, what: &str, run: impl FnOnce(&Arc<Core>) + Send + 'static) -> Result<(), Error> {
+        let core = Arc::clone(&self.core);
+        let name = format!("om-{}-{what}", self.core.id);
+        let thread = std::thread::Builder::new().name(name.clone()).spawn(move || run(&core));
+        thread.map(drop).map_err(|error| Error::System { action: format!("start thread {name}"), message: error.to_string() })
+    }
+}
+
+impl Drop for ReplicatedSet {
+    /// Also ends the threads of a SET whose start failed half-way.
+    fn drop(&mut self) {
+        drop(self.core.close());
+    }
+}
+
+impl fmt::Debug for ReplicatedSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReplicatedSet").field("id", &self.core.id).finish_non_exhaustive()
+    }
+}
+
+impl Core {
+    fn lane(&self, index: u8) -> &Lane {
+        &self.lanes[usize::from(index)]
+    }
+
+    fn voters(&self) -> Mask {
+        Mask::from_bits(self.voting.load(Ordering::Acquire))
+    }
+
+    /// Derives the voters from the lanes' roles; called whenever one has changed.
+    fn refresh_voters(&self) {
+        // Roles only ever change from voting to out, so a late store of an older mask could only name one too many; taking
+        // both with `and` keeps even that from happening.
+        let voters: Mask = self.lanes.iter().filter(|lane| lane.is_voting()).map(|lane| lane.index).collect();
+        match self.voting.load(Ordering::Acquire) {
+            0 => self.voting.store(voters.bits(), Ordering::Release),
+            _ => {
+                self.voting.fetch_and(voters.bits(), Ordering::AcqRel);
+            }
+        }
+    }
+
+    /// What is wrong with the replicas that do not vote.
+    fn faults(&self) -> Vec<(u8, ReplicaError)> {
+        self.lanes.iter().filter_map(|lane| Some((lane.index, lane.role().fault()?))).collect()
+    }
+
+    /// The last group synced on each replica, by index.
+    fn synced_groups(&self) -> Vec<u64> {
+        self.lanes.iter().map(|lane| lane.synced_group.load(Ordering::Relaxed)).collect()
+    }
+
+    /// Posts news from threads that outlive no SET; `None` while the SET is being dropped.
+    fn poster(&self) -> Option<impl Fn(Event) + Send + 'static> {
+        let core = self.me.upgrade()?;
+        Some(move |event| core.post(event))
+    }
+
+    fn next_start(&self) -> u8 {
+        self.start.fetch_add(1, Ordering::Relaxed) % self.quorum.n()
+    }
+
+    fn count_created(&self, day: Day, count: u64) {
+        let mut created = self.created.lock();
+        *created.entry(day).or_default() += count;
+        while created.len() > 4 {
+            created.pop_first();
+        }
+    }
+
+    fn today(&self) -> Option<Day> {
+        let local_ms = self.clock.wall_ms().checked_add(i64::from(self.settings.utc_offset_minutes) * 60_000)?;
+        Day::from_unix_days(local_ms.div_euclid(86_400_000))
+    }
+
+    fn status(&self) -> SetStatus {
+        let day = *self.minting_on.lock();
+        let in_flight = self.in_flight.now();
+        let ranges = self.ranges.lock();
+        // Before the first lease, and where there is none to be had, today is what the clock says.
+        let orders_today = day.or_else(|| self.today()).map_or(0, |day| {
+            let earlier = ranges.orders(day);
+            earlier + self.created.lock().get(&day).copied().unwrap_or(0)
+        });
+        let compared = ranges.is_complete();
+        let odd: Vec<Option<String>> = self
+            .lanes
+            .iter()
+            .map(|lane| {
+                let (count, first) = ranges.odd_in(lane.index)?;
+                Some(format!(
+                    "differs from the others in {count} ranges of numbers, the first in range {} of {}",
+                    first.range, first.day
+                ))
+            })
+            .collect();
+        drop(ranges);
+        let replicas = self.lanes.iter().zip(odd).map(|(lane, odd)| lane.status(odd)).collect();
+        SetStatus {
+            id: self.id,
+            state: SetState::Active,
+            weight: self.weight,
+            day,
+            orders_today,
+            lease_left: self.mint.left(),
+            closed_for_creates: self.closed_for_creates(),
+            in_flight: in_flight.operations,
+            in_flight_bytes: in_flight.bytes,
+            epoch: self.epoch,
+            compared: compared.then(|| self.comparison()),
+            replicas,
+        }
+    }
+}
+
+impl Lane {
+    fn status(&self, odd: Option<String>) -> ReplicaStatus {
+        let (missed, needs_sync) = self.missed();
+        let (state, reason) = match self.role() {
+            Role::Voting => (ReplicaState::Voting, odd),
+            Role::Limbo(reason) => (ReplicaState::Limbo, Some(reason)),
+            Role::Out(error) => (ReplicaState::Out, Some(error.to_string())),
+            Role::Missing(error) => (ReplicaState::Missing, Some(error.to_string())),
+        };
+        ReplicaStatus { index: self.index, dir: self.dir.clone(), state, reason, queued: self.queued(), missed, needs_sync }
+    }
+}
+
+impl Shard for ReplicatedSet {
+    fn id(&self) -> SetId {
+        self.core.id
+    }
+
+    fn create(&self, payload: &[u8], deadline: Instant) -> Pending<Placed> {
+        self.core.create(payload, deadline)
+    }
+
+    fn get(&self, number: OrderNumber, deadline: Instant) -> Pending<Option<Order>> {
+        self.core.get(number, deadline)
+    }
+
+    fn scan_page(&self, day: Day, after: Option<OrderNumber>, limit: usize, deadline: Instant) -> Pending<Page> {
+        self.core.scan_page(day, after, limit, deadline)
+    }
+
+    fn days(&self, deadline: Instant) -> Pending<Vec<Day>> {
+        self.core.days(deadline)
+    }
+
+    fn status(&self) -> SetStatus {
+        self.core.status()
+    }
+
+    fn compared(&self) -> Pending<Compared> {
+        self.core.compared()
+    }
+
+    fn accept_clock(&self) {
+        self.core.post(Event::ClockAccepted);
+    }
+
+    fn raise_floor(&self, day: Day, deadline: Instant) -> Pending<()> {
+        self.core.raise_floor(day, deadline)
+    }
+
+    fn close(&self) -> Pending<()> {
+        self.core.close()
+    }
+}

@@ -1,0 +1,138 @@
+//! The notifier of a SET: the one thread on which callers' wakers run, so that no user code runs on a replica's thread.
+
+use crate::error::Error;
+use crate::pending::Promise;
+use crate::store::Placed;
+use parking_lot::{Condvar, Mutex};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// An answer on its way to its caller.
+pub(crate) struct Completion {
+    /// What it held of the SET's operations and bytes in flight; given back when it is delivered.
+    pub(crate) held: Held,
+    pub(crate) deliver: Deliver,
+}
+
+pub(crate) enum Deliver {
+    /// Apart from the rest, because there are so many.
+    Created(Promise<Placed>, Result<Placed, Error>),
+    Other(Box<dyn FnOnce() + Send>),
+}
+
+/// A share of what may be in flight.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(crate) struct Held {
+    pub(crate) operations: usize,
+    pub(crate) bytes: usize,
+}
+
+/// What is in flight, with its bounds.
+#[derive(Debug)]
+pub(crate) struct InFlight {
+    operations: AtomicUsize,
+    bytes: AtomicUsize,
+    operations_max: usize,
+    bytes_max: usize,
+}
+
+impl InFlight {
+    pub(crate) fn new(operations_max: usize, bytes_max: usize) -> InFlight {
+        InFlight { operations: AtomicUsize::new(0), bytes: AtomicUsize::new(0), operations_max, bytes_max }
+    }
+
+    /// Takes room for one operation of `bytes` bytes, or says how much is in flight.
+    pub(crate) fn admit(&self, bytes: usize) -> Result<Held, Held> {
+        let held = Held { operations: 1, bytes };
+        let operations = self.operations.fetch_add(1, Ordering::Relaxed);
+        let in_flight = self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        // One operation alone is always let in, so that a small bound on bytes cannot shut out a large value for ever.
+        if operations >= self.operations_max || (operations > 0 && in_flight.saturating_add(bytes) > self.bytes_max) {
+            self.release(held);
+            return Err(Held { operations, bytes: in_flight });
+        }
+        Ok(held)
+    }
+
+    pub(crate) fn release(&self, held: Held) {
+        self.operations.fetch_sub(held.operations, Ordering::Relaxed);
+        self.bytes.fetch_sub(held.bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn now(&self) -> Held {
+        Held { operations: self.operations.load(Ordering::Relaxed), bytes: self.bytes.load(Ordering::Relaxed) }
+    }
+}
+
+/// The queue of answers. Bounded by what may be in flight, since each answer holds its share until it is delivered.
+pub(crate) struct Notifier {
+    state: Mutex<State>,
+    filled: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: Vec<Completion>,
+    closed: bool,
+    idle: bool,
+}
+
+impl Notifier {
+    pub(crate) fn new() -> Notifier {
+        Notifier { state: Mutex::new(State::default()), filled: Condvar::new() }
+    }
+
+    pub(crate) fn push(&self, completion: Completion) {
+        self.push_all(&mut vec![completion]);
+    }
+
+    /// Takes all of `completions`, leaving the vector empty for the next time.
+    pub(crate) fn push_all(&self, completions: &mut Vec<Completion>) {
+        if completions.is_empty() {
+            return;
+        }
+        let mut state = self.state.lock();
+        if state.closed {
+            drop(state);
+            // The SET is gone. A promise that is dropped answers `Closed`, so that nobody waits for ever.
+            return completions.clear();
+        }
+        state.waiting.append(completions);
+        if std::mem::take(&mut state.idle) {
+            drop(state);
+            self.filled.notify_one();
+        }
+    }
+
+    /// Delivers until closed and empty.
+    pub(crate) fn run(&self, in_flight: &InFlight) {
+        let mut batch = Vec::new();
+        loop {
+            {
+                let mut state = self.state.lock();
+                while state.waiting.is_empty() {
+                    if state.closed {
+                        return;
+                    }
+                    state.idle = true;
+                    self.filled.wait(&mut state);
+                }
+                std::mem::swap(&mut state.waiting, &mut batch);
+            }
+            for completion in batch.drain(..) {
+                in_flight.release(completion.held);
+                // A waker is the caller's code. If it panics, that is its trouble alone.
+                let _ = catch_unwind(AssertUnwindSafe(|| match completion.deliver {
+                    Deliver::Created(promise, answer) => promise.complete(answer),
+                    Deliver::Other(deliver) => deliver(),
+                }));
+            }
+        }
+    }
+
+    /// Ends `run` once all is delivered.
+    pub(crate) fn close(&self) {
+        self.state.lock().closed = true;
+        self.filled.notify_all();
+    }
+}

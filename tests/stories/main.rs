@@ -1,0 +1,14 @@
+//! Stories of a store, its replicas in memory and under our thumb. Each test is named after the fact it proves.
+
+mod absurd;
+mod answers;
+mod bench;
+mod clocks;
+mod closing;
+mod crowds;
+mod epochs;
+mod pressure;
+mod quorums;
+mod reads;
+mod scans;
+mod sick;

@@ -145,6 +145,14 @@ pub struct OpenReplica {
     pub cache_bytes: u64,
 }
 
+impl OpenReplica {
+    /// The replica of `set` at `index` in `dir`, which must be there; the default cache.
+    #[must_use]
+    pub fn new(set: SetId, index: u8, dir: impl Into<PathBuf>) -> OpenReplica {
+        OpenReplica { set, index, dir: Some(dir.into()), create: false, cache_bytes: defaults::CACHE_BYTES }
+    }
+}
+
 /// Opens a replica.
 pub(crate) type OpenFn = Arc<dyn Fn(&OpenReplica) -> Result<Arc<dyn Replica>, ReplicaError> + Send + Sync>;
 
@@ -269,6 +277,16 @@ pub enum ConfigError {
         given: usize,
         /// N.
         n: u8,
+    },
+    /// The retention floor must stay below every day on which a SET mints.
+    #[error("the floor {given} is not below {minting_on}, on which SET {set} mints")]
+    FloorTooHigh {
+        /// The SET.
+        set: SetId,
+        /// The floor asked for.
+        given: crate::order::Day,
+        /// The day in use; 2000-01-01 where the SET mints nothing.
+        minting_on: crate::order::Day,
     },
     /// A number is outside its range.
     #[error("{name} must be from {min} to {max}, got {given}")]

@@ -23,6 +23,16 @@ pub enum Error {
         /// The SET.
         set: SetId,
     },
+    /// The day was given up (see [`raise_floor`](crate::OrderStore::raise_floor)). Nothing changed; a retry gives the same.
+    #[error("{day} was given up in SET {set}, as all days up to {floor} were")]
+    DayDropped {
+        /// The SET.
+        set: SetId,
+        /// The day asked for.
+        day: Day,
+        /// The last day given up.
+        floor: Day,
+    },
     /// The payload is over the cap. Nothing changed; the caller acts.
     #[error("a payload of {bytes} bytes is over the cap of {max}")]
     ValueTooLarge {
@@ -217,6 +227,16 @@ pub enum NotAttempted {
         /// What it shows.
         wall_ms: i64,
     },
+    /// The clock shows a day at or below the retention floor. The operator acts: no number is ever minted there again.
+    #[error("the clock shows {clock}, and SET {set} has given up all days up to {floor}")]
+    BelowFloor {
+        /// The SET.
+        set: SetId,
+        /// The last day given up.
+        floor: Day,
+        /// The day by the clock.
+        clock: Day,
+    },
 }
 
 impl Error {
@@ -228,7 +248,10 @@ impl Error {
             Error::NotAttempted { reason } => match reason {
                 NotAttempted::Busy { .. } | NotAttempted::NoQuorum { .. } | NotAttempted::NoLease { .. } => true,
                 // Somebody has to look at a clock, or a day has to pass, first.
-                NotAttempted::DayFull { .. } | NotAttempted::ClockJump { .. } | NotAttempted::ClockOutOfRange { .. } => false,
+                NotAttempted::DayFull { .. }
+                | NotAttempted::ClockJump { .. }
+                | NotAttempted::ClockOutOfRange { .. }
+                | NotAttempted::BelowFloor { .. } => false,
             },
             // Reads change nothing that was not decided before.
             Error::QuorumLost { .. } | Error::DeadlineExceeded { .. } | Error::Unconfirmed { .. } => true,
@@ -240,6 +263,7 @@ impl Error {
             Error::Config(_)
             | Error::ParseOrderNumber(_)
             | Error::UnknownSet { .. }
+            | Error::DayDropped { .. }
             | Error::ValueTooLarge { .. }
             | Error::Corrupt { .. }
             | Error::Diverged { .. }

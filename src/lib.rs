@@ -1,4 +1,82 @@
 //! Order numbers that say where the order lives, and a quorum-replicated store on sled that keeps it there.
+//!
+//! A service links this crate and gets, without a server and without an async runtime:
+//!
+//! * **Order numbers** of 22 digits, `20261122 0000000042 007 6`: date, sequence, SET and check digit, in 8 bytes. One atomic add
+//!   each, unique over threads, restarts, kills and wrong clocks.
+//! * **SETs**, up to 1,000 of them, with threads, queues and files of their own, so that a fault stays where it is. The number of an
+//!   order names its SET; nothing has to be looked up.
+//! * **A store** of N copies of each order, in N directories, of which R answer a read and W must have synced a write.
+//!
+//! # A complete program
+//!
+//! ```
+//! use ordermint::{Error, OrderStore, Quorum, SetConfig, SetId};
+//!
+//! fn main() -> Result<(), Error> {
+//!     let home = std::env::temp_dir().join(format!("ordermint-front-page-{}", std::process::id()));
+//!     let set = SetId::new(7)?;
+//!     let store = OrderStore::builder()
+//!         .home(&home)
+//!         .quorum(Quorum::new(3, 2, 2)?) // N, R, W: three copies, two answer a read, two must have synced a write
+//!         .add_set(SetConfig::new(set).replicas(["007/0", "007/1", "007/2"])) // below the home; disks of their own are better
+//!         .open()?;
+//!
+//!     // Sent at the call; answered when two replicas have synced it. Also a future, for any runtime.
+//!     let placed = store.create("two tickets to Shenzhen").wait()?;
+//!     println!("{} is order {} of {} in SET {}", placed.number, placed.number.sequence(), placed.number.day(), set);
+//!
+//!     // Many under way at once, answered in the order of the input.
+//!     for placed in store.create_all(["one", "two", "three"]) {
+//!         println!("{}", placed?.number);
+//!     }
+//!
+//!     let order = store.get(placed.number).wait()?.expect("an acknowledged order is there");
+//!     assert_eq!(order.value, "two tickets to Shenzhen");
+//!     assert_eq!(store.scan(set, placed.number.day()).count(), 4);
+//!
+//!     store.close().wait()?;
+//!     std::fs::remove_dir_all(&home).expect("the directory is ours");
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # What it promises
+//!
+//! 1. No number is given out twice: not over threads, restarts, kills, power cuts, clock jumps and lost disks, while a majority of
+//!    its SET's replicas is intact.
+//! 2. An order is acknowledged when it is synced (`fdatasync`) on W replicas, and not before. It is not lost while at most W - 1
+//!    replicas of its SET are lost.
+//! 3. With R + W > N a read sees every write that was acknowledged before it. *Absent* is an answer of R replicas, never a guess:
+//!    what is damaged, missing or slow counts as unknown.
+//! 4. Every operation ends at its deadline, and the error says whether anything was sent.
+//! 5. Untrusted numbers, garbled files and absurd settings give a typed error: no panic crosses the API.
+//!
+//! # What it does not promise
+//!
+//! * Orders that outlive the machine. The replicas are directories of one process; those on one disk die with it.
+//! * Fail-over between SETs. A create whose SET cannot take it is [`NotAttempted`]; a retry may pick another.
+//! * Healing. A replica that was lost or fell behind stays so: its peers carry on and [`OrderStore::status`] names it, but nothing
+//!   copies orders to it yet. Reads write back what they find on too few replicas, and no more.
+//! * Reads that do without a hanging replica right after opening. Until the replicas were compared ([`OrderStore::compared`]), and
+//!   later where they differ, a read waits for all voting replicas; one that hangs makes it end at its deadline.
+//! * New numbers from an old copy. A store that was put back from a backup, or made anew where all its directories were gone, gives
+//!   out again what it gave out before: open an existing store by [`Builder::home`] alone, which never makes one.
+//! * An order between the numbers of different processes or SETs; secrecy (the check digit is no signature).
+//! * Updates, deletes, dropping of days, more SETs or another quorum for a store that exists. Orders are created, read and scanned.
+//! * Safety when two programs use copies of one directory. On one directory the second gets [`Error::InUse`].
+//!
+//! # Where to go on
+//!
+//! [`OrderStore`] and [`Builder`] for the store, [`Pending`] for its answers, [`Error`] for what each failure means. [`OrderNumber`]
+//! and [`Minter`] for numbers without a store. [`Replica`] for the contract of a replica, [`SetConfig::replica_with`] to plug in one
+//! of your own. The README has the limits and costs, recipes, a runbook and the figures; ARCHITECTURE.md argues the crash cases;
+//! docs/FORMATS.md draws the bytes on disk.
+//!
+//! # Features
+//!
+//! None is on by default. `serde`: numbers, days and SET ids as serde values. `testing`: the conformance suite for replicas, a
+//! replica that misbehaves on command, a clock set by hand.
 
 #![forbid(unsafe_code)]
 
@@ -32,3 +110,8 @@ pub use store::{
     ReplicaStatus, Scan, SetState, SetStatus, Status, Verified, Where,
 };
 pub use time::{Clock, SystemClock};
+
+/// The code of the README, compiled and run with the other examples.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

@@ -31,8 +31,11 @@ enum State<T> {
 struct All<T> {
     waiting: Vec<Pending<T>>,
     answers: Vec<Result<T, Error>>,
-    join: fn(Vec<Result<T, Error>>) -> Result<T, Error>,
+    join: Join<T>,
 }
+
+/// Makes one answer of several.
+type Join<T> = fn(Vec<Result<T, Error>>) -> Result<T, Error>;
 
 #[derive(Debug)]
 struct Slot<T> {
@@ -61,7 +64,7 @@ impl<T> Pending<T> {
     }
 
     /// One answer made of several, once all of them are there.
-    pub(crate) fn all(waiting: Vec<Pending<T>>, join: fn(Vec<Result<T, Error>>) -> Result<T, Error>) -> Pending<T> {
+    pub(crate) fn all(waiting: Vec<Pending<T>>, join: Join<T>) -> Pending<T> {
         Pending { state: State::All(Box::new(All { waiting, answers: Vec::new(), join })) }
     }
 

@@ -364,7 +364,7 @@ fn a_clock_that_panics_ends_minting_with_an_error() {
 
 #[test]
 fn a_dropped_minter_has_let_go_of_its_lease_store() {
-    struct Held(Disk, Arc<()>);
+    struct Held(Disk, #[expect(dead_code, reason = "held for its drop")] Arc<()>);
     impl LeaseStore for Held {
         fn lease(&mut self, set: SetId, day: Day, count: u64) -> Result<Block, LeaseError> {
             self.0.lease(set, day, count)

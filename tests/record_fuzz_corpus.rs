@@ -1,6 +1,6 @@
 //! The corpus of the fuzz target `record_decode`, and what is near it, on stable Rust.
 
-#[path = "fuzz_checks/record_decode.rs"]
+#[path = "properties/record_decode.rs"]
 mod record_decode;
 
 use ordermint::{Day, Kind, OrderNumber, Record, SetId, Version};

@@ -2,7 +2,7 @@
 
 #![no_main]
 
-#[path = "../../tests/fuzz_checks/record_decode.rs"]
+#[path = "../../tests/properties/record_decode.rs"]
 mod record_decode;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| record_decode::check(data));

@@ -144,11 +144,7 @@ mod tests {
     use super::*;
 
     fn digest(sum: u128, damaged: u64) -> RangeDigest {
-        let mut digest = RangeDigest::default();
-        digest.records = 1;
-        digest.sum = sum;
-        digest.damaged = damaged;
-        digest
+        RangeDigest { records: 1, sum, damaged }
     }
 
     #[test]

@@ -124,6 +124,8 @@ pub(crate) enum MintState {
     DayFull { day: Day },
     /// The clock shows a day outside 2000-01-01 to 3023-12-31.
     ClockOutOfRange { wall_ms: i64 },
+    /// The clock shows a day at or below the retention floor.
+    BelowFloor { floor: Day, clock: Day },
 }
 
 /// The rules of leasing for one SET: which day to mint on, when to fetch how much. Pure.
@@ -140,12 +142,14 @@ pub(crate) struct LeaseBook {
     counters: BTreeMap<Day, Counter>,
     /// The day to mint on; `None` until the clock was believed for the first time.
     day: Option<Day>,
-    /// Why nothing is minted: `ClockJump` or `ClockOutOfRange`.
+    /// Why nothing is minted: any state but `Ready` and `DayFull`.
     trouble: Option<MintState>,
+    /// Days up to this one were given up: nothing is minted on them ever again.
+    floor: Option<Day>,
     /// The largest [`Now::lead_ms`] that was believed. Not the last one: a clock that was put back and is put right again has not jumped.
     lead_ms: i64,
     installed: Option<Block>,
-    /// Sequences left in what is installed, as far as was told.
+    /// Sequences left in what is installed, as far as was told; 0 while that is of another day.
     left: u64,
     /// Filled up again when so many are left.
     refill_at: u64,
@@ -176,8 +180,9 @@ struct Measure {
 }
 
 impl LeaseBook {
-    /// `marks`: for each day on record, one past the last sequence ever leased. `offset_minutes`: where midnight is, in minutes east of UTC.
-    pub(crate) fn new(set: SetId, offset_minutes: i32, marks: &[(Day, u64)], now: Now) -> LeaseBook {
+    /// `marks`: for each day on record, one past the last sequence ever leased. `floor`: nothing is minted on this day or before.
+    /// `offset_minutes`: where midnight is, in minutes east of UTC.
+    pub(crate) fn new(set: SetId, offset_minutes: i32, marks: &[(Day, u64)], floor: Option<Day>, now: Now) -> LeaseBook {
         let mut counters = BTreeMap::<Day, Counter>::new();
         for &(day, mark) in marks {
             let counter = counters.entry(day).or_default();
@@ -191,6 +196,7 @@ impl LeaseBook {
             counters,
             day: None,
             trouble: None,
+            floor,
             lead_ms: now.lead_ms(),
             installed: None,
             left: 0,
@@ -236,7 +242,7 @@ impl LeaseBook {
         let day = self.day.expect("a clock that is in no trouble has said which day it is");
         let counter = self.counters.get(&day).copied().unwrap_or_default();
         let nothing_comes = counter.mark >= SEQUENCES && counter.in_flight.is_none() && counter.ready.is_none();
-        if nothing_comes && (!self.can_mint() || self.left == 0) { MintState::DayFull { day } } else { MintState::Ready }
+        if nothing_comes && self.left == 0 { MintState::DayFull { day } } else { MintState::Ready }
     }
 
     /// Whether what is installed may be minted from: the clock is believed, and it is of today. When not, minting has to pause.
@@ -254,7 +260,7 @@ impl LeaseBook {
         let mut next_ms = until(if fetching_ahead { midnight_ms } else { midnight_ms.saturating_sub(AHEAD_MS) });
         for counter in self.counters.values() {
             // A pause that is over has been acted upon by the last step, if there was anything to do.
-            if counter.in_flight.is_none() && counter.retry_at_ms > now.boot_ms {
+            if counter.retry_at_ms > now.boot_ms {
                 next_ms = next_ms.min(counter.retry_at_ms);
             }
         }
@@ -283,12 +289,16 @@ impl LeaseBook {
         let known = match self.day {
             Some(day) => {
                 let jumped = now.lead_ms().saturating_sub(self.lead_ms) > DAY_MS;
-                (clock.to_unix_days() > day.to_unix_days() + 1 && jumped).then_some(day)
+                (clock > day && jumped).then_some(day)
             }
             None => self.newest.filter(|newest| newest.to_unix_days() > clock.to_unix_days() + 1),
         };
         if let Some(known) = known {
             self.trouble = Some(MintState::ClockJump { known, clock });
+            return;
+        }
+        if let Some(floor) = self.below_floor(clock) {
+            self.trouble = Some(MintState::BelowFloor { floor, clock });
             return;
         }
         let first_look = self.day.is_none();
@@ -302,8 +312,17 @@ impl LeaseBook {
     /// day does not go down for that either, because a process that counts on two days in turn would mint in no order at all.
     fn accept_clock(&mut self, now: Now) {
         let Some(clock) = self.day_at(now.wall_ms) else { return };
+        // No operator can vouch for a day whose numbers may have been dropped.
+        if self.below_floor(clock).is_some() {
+            return;
+        }
         self.believe(self.day.map_or(clock, |day| day.max(clock)), now);
         self.lead_ms = now.lead_ms();
+    }
+
+    /// The floor, when no day above it is in use and the clock shows none. A running SET stays on the later day.
+    fn below_floor(&self, clock: Day) -> Option<Day> {
+        self.floor.filter(|floor| self.day.is_none() && clock <= *floor)
     }
 
     fn believe(&mut self, day: Day, now: Now) {
@@ -319,7 +338,6 @@ impl LeaseBook {
         // Nothing is ever leased or installed for the past again.
         self.counters = self.counters.split_off(&day);
         self.left = 0;
-        self.refill_at = 0;
     }
 
     fn leased(&mut self, block: Block, now: Now) {
@@ -392,8 +410,8 @@ impl LeaseBook {
 
     fn fetch_tomorrow(&mut self, day: Day, now: Now) -> Option<LeaseAction> {
         let midnight_ms = self.midnight_of(day);
-        // Only while the clock shows the day itself: a clock that was put back is not in the last minutes of the later day.
-        if !(midnight_ms - AHEAD_MS..midnight_ms).contains(&now.wall_ms) {
+        // Never true of a clock that was put back, while the later day stays.
+        if now.wall_ms < midnight_ms - AHEAD_MS {
             return None;
         }
         let tomorrow = day.next()?;

@@ -2,24 +2,26 @@
 //!
 //! Numbers are counted as their integers, `day:19 | sequence:34 | set:10`, in steps of 2^10, so that what the add returns is the number.
 //!
-//! **Why no number comes twice, and none from outside a block.** `next` is only ever changed by `fetch_add` and `fetch_max`: it never
-//! goes down, so no two adds return the same integer. What is left to show is that an integer which is handed out lies in an installed
-//! block. Blocks only go up, day after day and sequence after sequence. Blocks that continue one another count as one with the bounds
-//! `base` and `limit`; `half` lies in between. [`MintCore::install`] of a block that continues the one before stores `limit`, then
-//! `half`; of any other it raises `next` to `base`, then stores `base`, `limit`, `half`, in this order, the last two with `Release`.
+//! **Why no number comes twice, and none from outside a block.** `next` is only ever changed by `fetch_add`, `fetch_max` and an exchange
+//! that adds: it never goes down, so no two changes return the same integer. What is left to show is that an integer which is handed
+//! out lies in an installed block. Blocks only go up, day after day and sequence after sequence. Blocks that continue one another count
+//! as one, from `base` to below `limit`; `half` lies in between. [`MintCore::install`] of a block that continues the one before stores
+//! `limit`, then `half`; of any other it raises `next` to `base`, then stores `base`, `limit`, `half`, in this order, the last two with
+//! `Release`. `limit` and `half` are 0 during a pause, and `half` is 0 in the second half of a block, too.
 //!
 //! 1. *First half.* A minter loads `half` with `Acquire` **before** it adds. It then also sees that `next` had been raised to the
 //!    `base` that belongs to this `half`, so its integer is at least that `base`. If it is below `half`, it is in the block.
-//! 2. *Second half.* Otherwise it loads `limit` with `Acquire` and **afterwards** `base`. The `base` it sees belongs to the block of this
-//!    `limit` or to a later one, because `base` is stored before `limit`. An integer from `base` up to `limit` is in the block of
-//!    `limit`: at or above a later `base` it would not be below this `limit`. An integer from the gap before a new block, or left over
-//!    from an older one, is below `base` as soon as it is below `limit`, and is dropped.
-//! 3. *Used up.* At or above `limit`, the minter sets `half` from what it saw to 0, and who finds 0 there does not add. So each call
-//!    under way adds at most one step above `limit`, and the integers cannot run into the next day's: that is 7 * 10^9 calls away. The
-//!    exchange cannot close a newer block by mistake, because `half` grows with each installed block.
+//! 2. *Second half.* The first minters to find their integer at or above `half` set that to 0. From then on, until the next install, a
+//!    minter loads `limit` with `Acquire`, and only then exchanges `next` for one step more, only from below this `limit`. As before, it
+//!    sees `next` raised to the `base` that belongs to this `limit`, so the integer is in the block. Nothing is taken from beyond the
+//!    end, so a block that continues this one loses nothing. It takes an instruction or three more, for as long as a fetch takes.
+//! 3. *In between.* A minter whose add found an integer at or above `half` loads `limit` with `Acquire` and **afterwards** `base`. The
+//!    `base` it sees belongs to the block of this `limit` or to a later one, because `base` is stored before `limit`. An integer from
+//!    `base` up to `limit` is in the block of `limit`: at or above a later `base` it would not be below this `limit`. An integer from the
+//!    gap before a new block, or left over from an older one, is below `base` as soon as it is below `limit`, and is dropped. So at a
+//!    change to a block that does not continue the one before, or where half a block is fewer numbers than there are threads, or at a
+//!    pause, one number per thread may be lost. `next` gets above `limit` by as much at most; the next day is 7 * 10^9 steps away.
 //!
-//! Raising `next` before `base` is stored matters for speed only: the other way round, minters between the two would drop number after
-//! number of the old block. At a change to a block that does not continue the one before, a number or so per thread may be lost.
 //! `model` walks through all interleavings of these steps, stale loads among them.
 
 use super::{Block, Day, OrderNumber, SetId};
@@ -44,13 +46,14 @@ pub(crate) struct MintCore {
 struct Apart<T>(T);
 
 struct Bounds {
-    /// Below it a number needs no further look; 0 while there is nothing to mint.
+    /// Below it a number needs no further look; 0 in the second half of a block, and when there is nothing to mint.
     half: AtomicU64,
     midnight_ms: AtomicI64,
+    /// One past the last; 0 when there is nothing to mint.
     limit: AtomicU64,
     base: AtomicU64,
-    /// What `half` was set to by the last install, for `resume`.
-    half_installed: AtomicU64,
+    /// The `limit` of the last install, whether paused or not.
+    end: AtomicU64,
     /// Whether the alarm went off since the last install.
     rang: AtomicBool,
     alarm: Option<Box<dyn Fn() + Send + Sync>>,
@@ -64,8 +67,8 @@ impl MintCore {
         MintCore::build(set, None)
     }
 
-    /// `alarm` is called once per installed block, by a minting thread, as soon as half of what was left at its install is used; at the
-    /// latest when a minter finds nothing. It must not block.
+    /// `alarm` is called once per installed block, by a minting thread, as soon as half of what was left at its install is used. It
+    /// must not block.
     pub(crate) fn with_alarm(set: SetId, alarm: impl Fn() + Send + Sync + 'static) -> MintCore {
         MintCore::build(set, Some(Box::new(alarm)))
     }
@@ -78,7 +81,7 @@ impl MintCore {
                 midnight_ms: AtomicI64::new(i64::MIN),
                 limit: AtomicU64::new(0),
                 base: AtomicU64::new(0),
-                half_installed: AtomicU64::new(0),
+                end: AtomicU64::new(0),
                 rang: AtomicBool::new(false),
                 alarm,
                 set,
@@ -96,38 +99,39 @@ impl MintCore {
         }
         let half = block.half.load(Ordering::Acquire);
         if half == 0 {
-            return None;
+            return self.mint_carefully();
         }
         let integer = self.next.0.fetch_add(STEP, Ordering::Relaxed);
         if integer < half { OrderNumber::from_checked(integer) } else { self.past_half(integer, half) }
     }
 
+    /// An integer was taken that is not in the first half.
     #[cold]
     #[inline(never)]
-    fn past_half(&self, mut integer: u64, mut half: u64) -> Option<OrderNumber> {
+    fn past_half(&self, integer: u64, half: u64) -> Option<OrderNumber> {
         let block = &self.block.0;
-        // Each further turn follows an install since the turn before, which moved `base` or `half`.
-        loop {
-            let limit = block.limit.load(Ordering::Acquire);
-            let base = block.base.load(Ordering::Relaxed);
-            if base <= integer && integer < limit {
-                self.ring();
-                return OrderNumber::from_checked(integer);
-            }
-            if integer >= limit {
-                self.ring();
-                // Whether it was this thread or another one, or a new block came: the load below tells.
-                let _ = block.half.compare_exchange(half, 0, Ordering::Relaxed, Ordering::Relaxed);
-            }
-            half = block.half.load(Ordering::Acquire);
-            if half == 0 {
-                return None;
-            }
-            integer = self.next.0.fetch_add(STEP, Ordering::Relaxed);
-            if integer < half {
-                return OrderNumber::from_checked(integer);
+        // When it fails, another thread did the same, or there is a new block.
+        let _ = block.half.compare_exchange(half, 0, Ordering::Relaxed, Ordering::Relaxed);
+        self.ring();
+        let limit = block.limit.load(Ordering::Acquire);
+        let base = block.base.load(Ordering::Relaxed);
+        if base <= integer && integer < limit { OrderNumber::from_checked(integer) } else { self.mint_carefully() }
+    }
+
+    /// In the second half: never beyond the end.
+    #[cold]
+    #[inline(never)]
+    fn mint_carefully(&self) -> Option<OrderNumber> {
+        let limit = self.block.0.limit.load(Ordering::Acquire);
+        let mut next = self.next.0.load(Ordering::Relaxed);
+        // Each turn but the last sees that another thread took a number, or that the exchange failed for no reason, which is rare.
+        while next < limit {
+            match self.next.0.compare_exchange_weak(next, next + STEP, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(integer) => return OrderNumber::from_checked(integer),
+                Err(newer) => next = newer,
             }
         }
+        None
     }
 
     fn ring(&self) {
@@ -145,37 +149,39 @@ impl MintCore {
     pub(crate) fn install(&self, block: Block, midnight_ms: i64) {
         let bounds = &self.block.0;
         let (first, limit) = (self.integer(block.day, block.first), self.integer(block.day, block.end));
-        let before = bounds.limit.load(Ordering::Relaxed);
+        let before = bounds.end.load(Ordering::Relaxed);
         assert!(before <= first && first < limit, "SET {}: blocks only go up, and {block:?} does not", bounds.set);
-        // The module page argues this order.
+        // Before `base` is stored: the other way round, minters between the two would drop number after number of the block before.
         if first != before {
             self.next.0.fetch_max(first, Ordering::Relaxed);
             bounds.base.store(first, Ordering::Relaxed);
         }
-        bounds.limit.store(limit, Ordering::Release);
-        let next = self.next.0.load(Ordering::Relaxed).min(limit);
-        let half = next + (limit - next) / 2;
-        bounds.half_installed.store(half, Ordering::Relaxed);
+        bounds.end.store(limit, Ordering::Release);
         bounds.rang.store(false, Ordering::Relaxed);
-        bounds.half.store(half, Ordering::Release);
+        self.resume();
         bounds.midnight_ms.store(midnight_ms, Ordering::Release);
     }
 
     /// Nothing is minted until `resume`, or until a block is installed. A call under way may still return a number.
     pub(crate) fn pause(&self) {
         self.block.0.half.store(0, Ordering::Release);
+        self.block.0.limit.store(0, Ordering::Release);
     }
 
-    /// Ends a pause; what is left of the installed block goes on. Where nothing is left, the next minter finds out.
+    /// Ends a pause; what is left of the installed block goes on.
     pub(crate) fn resume(&self) {
         let bounds = &self.block.0;
-        bounds.half.store(bounds.half_installed.load(Ordering::Relaxed), Ordering::Release);
+        let limit = bounds.end.load(Ordering::Relaxed);
+        bounds.limit.store(limit, Ordering::Release);
+        let next = self.next.0.load(Ordering::Relaxed);
+        let half = if next < limit { next + (limit - next) / 2 } else { 0 };
+        bounds.half.store(half, Ordering::Release);
     }
 
-    /// Sequences left in the installed block.
+    /// Sequences left in the installed block, whether paused or not.
     pub(crate) fn left(&self) -> u64 {
-        let limit = self.block.0.limit.load(Ordering::Acquire);
-        limit.saturating_sub(self.next.0.load(Ordering::Relaxed)) / STEP
+        let end = self.block.0.end.load(Ordering::Acquire);
+        end.saturating_sub(self.next.0.load(Ordering::Relaxed)) / STEP
     }
 
     /// The SET.
@@ -241,7 +247,10 @@ mod tests {
         core.install(block("2026-11-22", 10, 20), 0);
         assert_eq!(core.left(), 13);
         minted.extend(sequences(&core));
-        assert_eq!(minted, (0..20).collect::<Vec<_>>());
+        // Nor when somebody had to be told that it was used up.
+        core.install(block("2026-11-22", 20, 30), 0);
+        minted.extend(sequences(&core));
+        assert_eq!(minted, (0..30).collect::<Vec<_>>());
     }
 
     #[test]
@@ -287,8 +296,7 @@ mod tests {
         core.resume();
         assert_eq!(core.try_mint(ANY_TIME), None);
         core.install(block("2026-11-22", 4, 20), 0);
-        // The second resume let one more minter find out that nothing was left: that cost sequence 4 or 5, and no more.
-        assert!(sequences(&core).len() >= 14);
+        assert_eq!(sequences(&core), (4..20).collect::<Vec<_>>());
     }
 
     #[test]
@@ -308,6 +316,25 @@ mod tests {
         core.install(block("2026-11-22", 10, 20), 0);
         sequences(&core);
         assert_eq!(rings.load(Ordering::Relaxed), 2);
+    }
+
+    #[test]
+    fn late_adds_of_an_older_block_are_neither_used_nor_given_out_again() {
+        let core = MintCore::new(set());
+        core.install(block("2026-11-22", 0, 2), 0);
+        // Five threads have loaded `half` and add; then the next block comes.
+        let taken: Vec<_> = (0..5).map(|_| core.next.0.fetch_add(STEP, Ordering::Relaxed)).collect();
+        core.install(block("2026-11-22", 4, 10), 0);
+        let late: Vec<_> = taken.iter().filter_map(|&taken| core.past_half(taken, 1)).map(OrderNumber::sequence).collect();
+        // 0 and 1 come too late, 2 and 3 are in the gap; 4 belongs to the new block. Who lost one takes another.
+        assert_eq!(late, [5, 6, 7, 8, 4]);
+        assert_eq!(sequences(&core), [9]);
+    }
+
+    #[test]
+    #[should_panic(expected = "blocks only go up")]
+    fn an_empty_block_is_a_mistake_of_ours() {
+        MintCore::new(set()).install(block("2026-11-22", 10, 10), 0);
     }
 
     #[test]

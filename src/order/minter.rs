@@ -412,7 +412,7 @@ impl<C: Clock> Keeper<C> {
                 Message::Opened(Ok(newest)) => {
                     // The lease store keeps the marks; of the newest day the book needs only that there is one.
                     let marks: Vec<(Day, u64)> = newest.into_iter().map(|day| (day, 0)).collect();
-                    return Some(LeaseBook::new(self.shared.core.set(), offset_minutes, &marks, Now::read(&self.clock)));
+                    return Some(LeaseBook::new(self.shared.core.set(), offset_minutes, &marks, None, Now::read(&self.clock)));
                 }
                 Message::Opened(Err(reason)) => {
                     self.shared.desk.lock().last_failure = Some(reason);
@@ -448,6 +448,8 @@ impl<C: Clock> Keeper<C> {
             MintState::ClockJump { known, clock } => Some(MintError::ClockJump { known, clock }),
             MintState::DayFull { day } => Some(MintError::DayFull { set, day }),
             MintState::ClockOutOfRange { wall_ms } => Some(MintError::ClockOutOfRange { wall_ms }),
+            // A minter by itself gives up no days.
+            MintState::BelowFloor { .. } => None,
         };
         let mut desk = self.shared.desk.lock();
         // Under the lock, so that nobody finds the core paused and the reason not there yet.

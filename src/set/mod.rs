@@ -31,6 +31,9 @@ pub(crate) trait Shard: Send + Sync + fmt::Debug {
 
     fn accept_clock(&self);
 
+    /// Gives up all days up to `day`, durably on a majority.
+    fn raise_floor(&self, day: Day, deadline: Instant) -> Pending<()>;
+
     /// Ends what is under way, within the close timeout.
     fn close(&self) -> Pending<()>;
 }

@@ -204,13 +204,25 @@ impl OrderStore {
         }
     }
 
+    /// Gives up all days up to `day`, in every SET: no number is ever minted there again, and reading one is
+    /// [`Error::DayDropped`]. Durable on a majority of each SET's replicas when it answers. The space is not given back yet.
+    ///
+    /// # Errors
+    /// [`ConfigError::FloorTooHigh`](crate::ConfigError::FloorTooHigh) unless `day` lies below the day on which each SET mints;
+    /// [`Error::QuorumLost`] and [`Error::DeadlineExceeded`] when too few replicas confirmed it; it may then be raised or not,
+    /// and raising it again is safe.
+    pub fn raise_floor(&self, day: Day) -> Pending<()> {
+        let deadline = self.inner.deadline(None);
+        read::all_ended(self.inner.shards.iter().map(|shard| shard.raise_floor(day, deadline)).collect())
+    }
+
     /// Ends what is under way and closes, within the close timeout. Afterwards every call is [`Error::Closed`].
     /// A replica that hangs in its disk is left behind, with its threads and its lock.
     ///
     /// # Errors
     /// [`Error::System`] when a replica could not end cleanly; what was acknowledged is safe all the same.
     pub fn close(&self) -> Pending<()> {
-        read::all_closed(self.inner.shards.iter().map(|shard| shard.close()).collect())
+        read::all_ended(self.inner.shards.iter().map(|shard| shard.close()).collect())
     }
 }
 

@@ -11,7 +11,8 @@ use crate::order::SetId;
 use crate::replica::{Group, Identity, Replica, ReplicaError, Standing, peek_identity};
 use crate::set::Shard;
 use crate::set::replicated::{
-    LaneSeed, Opened, ReplicatedSet, Role, Seed, claim_epoch, each_at_once, guarded, read_lease_marks, witness_rollbacks,
+    LaneSeed, Opened, ReplicatedSet, Role, Seed, claim_epoch, each_at_once, guarded, read_floor, read_lease_marks,
+    witness_rollbacks,
 };
 use crate::topology::{MapEntry, SetMap};
 use std::hash::{BuildHasher, Hasher};
@@ -83,6 +84,7 @@ pub(super) fn open(builder: Builder) -> Result<OrderStore, Error> {
         witness_rollbacks(lanes);
         let mut epoch = claim_epoch(lanes, map.quorum, settings.open_timeout);
         let marks = if epoch > 0 { read_lease_marks(lanes, settings.open_timeout) } else { Default::default() };
+        let floor = read_floor(lanes, settings.open_timeout);
         if lanes.iter().filter(|lane| lane.role == Role::Voting).count() < usize::from(map.quorum.claim()) {
             epoch = 0;
         }
@@ -96,6 +98,7 @@ pub(super) fn open(builder: Builder) -> Result<OrderStore, Error> {
             epoch,
             lanes: std::mem::take(lanes),
             lease_marks: marks.into_iter().collect(),
+            floor,
         })?));
     }
     Ok(OrderStore { inner: Arc::new(Inner::new(store, map, settings, shards)) })
@@ -223,15 +226,17 @@ fn role_of(plan: &ReplicaPlan, result: Opened) -> LaneSeed {
     let dir = plan.dir.clone();
     let replica = match result {
         Ok(replica) => replica,
-        Err(error @ ReplicaError::Missing { .. }) => return LaneSeed { dir, replica: None, role: Role::Missing(error) },
-        Err(error) => return LaneSeed { dir, replica: None, role: Role::Out(error) },
+        Err(error @ ReplicaError::Missing { .. }) => {
+            return LaneSeed { dir, replica: None, role: Role::Missing(error), applied: 0 };
+        }
+        Err(error) => return LaneSeed { dir, replica: None, role: Role::Out(error), applied: 0 },
     };
     let role = match replica.standing() {
         Standing::Fresh => {
             // Never filled, where its peers were: what it held is lost. It is not made anew behind the operator's back.
             let _ = guarded(|| replica.close());
             let missing = ReplicaError::Missing { dir: dir.clone().unwrap_or_default() };
-            return LaneSeed { dir, replica: None, role: Role::Missing(missing) };
+            return LaneSeed { dir, replica: None, role: Role::Missing(missing), applied: 0 };
         }
         Standing::Limbo { reason, .. } => Role::Limbo(reason),
         Standing::Voting(identity) if identity.formed => Role::Voting,
@@ -241,7 +246,7 @@ fn role_of(plan: &ReplicaPlan, result: Opened) -> LaneSeed {
             Err(error) => Role::Out(error),
         },
     };
-    LaneSeed { dir, replica: Some(replica), role }
+    LaneSeed { dir, replica: Some(replica), role, applied: 0 }
 }
 
 /// The newest map that a voter holds. A voter whose map cannot be read is out.
@@ -307,7 +312,7 @@ fn add_lost_sets(map: &SetMap, plan: &mut Vec<SetPlan>, seeds: &mut Vec<Vec<Lane
         let dirs = (0..map.quorum.n()).map(|index| below(home, Path::new(&format!("{}/{index}", entry.id))));
         let lanes = dirs.map(|dir| {
             let role = Role::Missing(ReplicaError::Missing { dir: dir.clone() });
-            LaneSeed { dir: Some(dir), replica: None, role }
+            LaneSeed { dir: Some(dir), replica: None, role, applied: 0 }
         });
         seeds.insert(place, lanes.collect());
         plan.insert(place, SetPlan { id: entry.id, weight: entry.weight, replicas: Vec::new() });
@@ -334,7 +339,8 @@ fn form(
                     let quorum = (map.quorum.n(), map.quorum.r(), map.quorum.w());
                     let identity = Identity { store, set: set.id, index, quorum, replicas: listed.clone(), formed: false };
                     replicas.push((set.id, index, Arc::clone(&replica), identity));
-                    lanes.push(LaneSeed { dir: plan.dir.clone(), replica: Some(replica), role: Role::Voting });
+                    // `fill` applies one.
+                    lanes.push(LaneSeed { dir: plan.dir.clone(), replica: Some(replica), role: Role::Voting, applied: 1 });
                 }
                 Err(error) => faults.push((index, error)),
             }

@@ -57,6 +57,6 @@ pub(super) fn all_compared(sets: Vec<Pending<Compared>>) -> Pending<Compared> {
 }
 
 /// The first failure, once all have ended.
-pub(super) fn all_closed(sets: Vec<Pending<()>>) -> Pending<()> {
+pub(super) fn all_ended(sets: Vec<Pending<()>>) -> Pending<()> {
     Pending::all(sets, |answers: Vec<Result<(), Error>>| answers.into_iter().collect())
 }

@@ -27,7 +27,7 @@ impl Choice {
     pub(crate) fn pick(&self, tick: u64) -> usize {
         const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15; // 2^64 divided by the golden ratio.
         let total = self.ends.last().copied().unwrap_or(1);
-        let point = (u128::from(tick.wrapping_mul(GOLDEN)) * u128::from(total) >> 64) as u64;
+        let point = ((u128::from(tick.wrapping_mul(GOLDEN)) * u128::from(total)) >> 64) as u64;
         self.ends.partition_point(|end| *end <= point)
     }
 }

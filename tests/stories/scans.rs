@@ -45,7 +45,7 @@ fn pages_keep_their_limit_where_replicas_hold_different_orders() {
     for sequence in 0..30u64 {
         let number = bench.number(sequence);
         let version = Version { epoch: 1, counter: sequence + 1 };
-        for index in (0..3).filter(|index| (sequence + 1) % 7 >> index & 1 == 1) {
+        for index in (0..3).filter(|index| ((sequence + 1) % 7) >> index & 1 == 1) {
             bench.plant(index, number, version, "somewhere");
         }
     }

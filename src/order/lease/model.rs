@@ -45,7 +45,7 @@ struct Process {
 impl World {
     fn open(&mut self) -> Process {
         let marks: Vec<_> = self.disk.iter().map(|(&day, &mark)| (day, mark)).collect();
-        let book = LeaseBook::new(SetId::MAX, self.offset_minutes, &marks, self.now);
+        let book = LeaseBook::new(SetId::MAX, self.offset_minutes, &marks, None, self.now);
         Process { book, in_flight: Vec::new(), opened_with: self.disk.clone(), core: None, day: None }
     }
 
@@ -64,7 +64,7 @@ impl World {
         match process.book.state() {
             MintState::ClockJump { .. } => self.counts.jumps += 1,
             MintState::DayFull { .. } => self.counts.full_days += 1,
-            MintState::Ready | MintState::ClockOutOfRange { .. } => {}
+            MintState::Ready | MintState::ClockOutOfRange { .. } | MintState::BelowFloor { .. } => {}
         }
         let next = process.book.next_tick_ms(self.now);
         assert!(next >= self.now.boot_ms, "a tick that was due was forgotten");

@@ -37,7 +37,7 @@ impl Process {
     fn start_at(wall_ms: i64, offset_minutes: i32, disk: BTreeMap<Day, u64>) -> Process {
         let now = Now { wall_ms, boot_ms: HOUR };
         let marks: Vec<_> = disk.iter().map(|(&day, &mark)| (day, mark)).collect();
-        let book = LeaseBook::new(set(), offset_minutes, &marks, now);
+        let book = LeaseBook::new(set(), offset_minutes, &marks, None, now);
         let mut process = Process { book, now, offset_minutes, disk, asked: Vec::new(), block: None, midnight_ms: i64::MIN };
         process.tick();
         process
@@ -159,7 +159,7 @@ fn the_next_block_is_fetched_at_half_and_continues() {
     process.tick();
     assert_eq!(process.asked.len(), 1, "one fetch at a time");
     process.settle();
-    assert_eq!(process.left(), 1_000);
+    assert_eq!((process.left(), process.book.refill_at), (1_000, 500));
     assert_eq!(process.mint_many(1_000).1, 1_499, "nothing is skipped");
 }
 
@@ -269,6 +269,10 @@ fn pauses_between_failures_double_up_to_a_few_seconds_and_less_is_asked_for() {
     assert_eq!(sizes, [64_000, 32_000, 16_000, 8_000, 4_000, 2_000, 1_000, 1_000]);
     process.settle();
     assert_eq!(process.book.state(), MintState::Ready);
+    process.block = process.block.map(|block| Block { first: block.end, ..block });
+    process.tick();
+    process.fail();
+    assert_eq!(process.book.next_tick_ms(process.now), process.now.boot_ms + 100, "a success ends the row");
 }
 
 #[test]
@@ -280,6 +284,7 @@ fn tomorrows_first_block_is_fetched_in_the_last_minutes_and_taken_at_midnight() 
     assert_eq!(process.book.next_tick_ms(process.now), process.now.boot_ms + 1);
     process.pass(1);
     assert_eq!(process.disk[&day("2027-01-01")], 1_000);
+    assert_eq!(process.book.next_tick_ms(process.now), process.now.boot_ms + 5 * MINUTE, "nothing more to do before midnight");
     process.pass(5 * MINUTE - 1);
     assert_eq!(process.mint(), (day("2026-12-31"), 1));
     // At midnight nothing has to be fetched: no replica is asked, one tick does it.
@@ -380,11 +385,36 @@ fn a_jump_that_is_undone_leaves_no_trace() {
 }
 
 #[test]
+fn a_clock_accepted_once_is_not_accepted_for_ever() {
+    let mut process = Process::start(at("2027-06-01", 12, 0), &[("2028-01-01", 0)]);
+    process.jump(-190 * DAY_MS);
+    process.event(LeaseEvent::ClockAccepted);
+    assert_eq!(process.mint().0, day("2026-11-23"));
+    process.jump(100 * DAY_MS);
+    assert_eq!(process.book.state(), MintState::ClockJump { known: day("2026-11-23"), clock: day("2027-03-03") });
+}
+
+#[test]
+fn the_first_refill_of_a_day_does_not_count_what_yesterday_left_over() {
+    let mut process = Process::start(at("2026-11-22", 23, 59) + 59_900, &[]);
+    process.mint_many(100);
+    process.pass(100);
+    assert_eq!(process.mint().0, day("2026-11-23"));
+    process.pass(SECOND);
+    process.mint_many(498);
+    process.mint();
+    process.tick();
+    assert_eq!(process.asked, [Block { day: day("2026-11-23"), first: 1_000, end: 1_500 }]);
+}
+
+#[test]
 fn ahead_by_less_than_a_day_is_believed() {
     let mut process = Process::start(at("2026-11-22", 12, 0), &[]);
     process.mint();
-    process.jump(23 * HOUR as i64);
+    process.jump(DAY_MS);
     assert_eq!(process.mint(), (day("2026-11-23"), 0));
+    process.jump(DAY_MS + 1);
+    assert_eq!(process.book.state(), MintState::ClockJump { known: day("2026-11-23"), clock: day("2026-11-24") });
 }
 
 #[test]
@@ -426,6 +456,9 @@ fn a_day_on_record_one_ahead_stays_in_use() {
     let mut process = Process::start(at("2026-11-22", 12, 0), &[("2026-11-22", 4_000), ("2026-11-23", 9_000)]);
     assert_eq!(process.mint(), (day("2026-11-23"), 9_000));
     assert!(!process.disk.contains_key(&day("2026-11-24")));
+    // Put right by more than a day, onto the day that is in use anyway.
+    process.jump(25 * HOUR as i64);
+    assert_eq!(process.mint(), (day("2026-11-23"), 9_001));
 }
 
 #[test]
@@ -443,7 +476,10 @@ fn a_restart_shortly_before_midnight_does_not_begin_tomorrow_early() {
 #[test]
 fn a_full_day_says_so_when_its_last_number_is_out_and_ends_at_midnight() {
     let mut process = Process::start(at("2026-11-22", 23, 0), &[("2026-11-22", SEQUENCES - 1_200)]);
-    assert_eq!(process.mint_many(1_200), (day("2026-11-22"), SEQUENCES - 1));
+    process.mint_many(1_000);
+    process.settle();
+    assert_eq!((process.book.state(), process.left()), (MintState::Ready, 200), "all leased, and not all used");
+    assert_eq!(process.mint_many(200), (day("2026-11-22"), SEQUENCES - 1));
     process.settle();
     assert_eq!((process.book.state(), process.asked.len()), (MintState::DayFull { day: day("2026-11-22") }, 0));
     assert_eq!(process.disk[&day("2026-11-22")], SEQUENCES);
@@ -481,8 +517,13 @@ fn the_last_day_of_the_calendar_ends_in_an_error_and_not_in_a_panic() {
 
 #[test]
 fn a_lease_store_that_keeps_the_marks_may_begin_higher_and_never_lower() {
-    let mut process = Process::start(at("2026-11-22", 12, 0), &[("2026-11-22", 0)]);
+    let mut process = Process::start(at("2026-11-22", 12, 0), &[("2026-11-22", 60_000)]);
     let granted = |first, end| LeaseEvent::Granted(Block { day: day("2026-11-22"), first, end });
+    process.asked.clear();
+    process.event(granted(59_999, 61_000));
+    assert_eq!(process.try_mint(), None, "below the mark at open");
+    process.now.boot_ms += 10 * SECOND;
+    process.tick();
     process.asked.clear();
     process.event(granted(70_000, 71_000));
     assert_eq!(process.mint().1, 70_000);
@@ -509,7 +550,20 @@ fn a_lease_store_whose_day_is_full_says_so_with_a_block_at_the_end() {
     let mut process = Process::start(at("2026-11-22", 12, 0), &[("2026-11-22", 0)]);
     process.event(LeaseEvent::Granted(Block { day: day("2026-11-22"), first: SEQUENCES + 7, end: SEQUENCES + 1_007 }));
     process.tick();
-    assert_eq!(process.book.state(), MintState::DayFull { day: day("2026-11-22") });
+    assert_eq!((process.book.state(), process.block), (MintState::DayFull { day: day("2026-11-22") }, None));
+}
+
+#[test]
+fn what_was_asked_for_once_is_not_asked_for_again_when_a_lease_store_grants_less() {
+    let mut process = Process::start(at("2026-11-22", 12, 0), &[]);
+    process.fail();
+    process.now.boot_ms += SECOND;
+    process.tick();
+    assert_eq!(process.asked.remove(0).end, 2_000);
+    process.event(LeaseEvent::Granted(Block { day: day("2026-11-22"), first: 0, end: 1_000 }));
+    process.block = process.block.map(|block| Block { first: block.end, ..block });
+    process.tick();
+    assert_eq!(process.asked[0].first, 2_000);
 }
 
 #[test]
@@ -527,4 +581,19 @@ fn a_day_of_failures_does_not_use_up_the_day() {
         process.tick();
     }
     assert!(process.asked[0].first < SEQUENCES / 100, "{:?}", process.asked);
+}
+
+#[test]
+fn nothing_is_minted_at_or_below_the_floor_and_no_operator_can_vouch_for_it() {
+    let at = |text: &str| Now { wall_ms: day(text).to_unix_days() * 86_400_000, boot_ms: 1_000 };
+    let floor = Some(day("2026-11-21"));
+    for text in ["2026-11-21", "2026-11-20"] {
+        let mut book = LeaseBook::new(set(), 0, &[], floor, at(text));
+        let below = MintState::BelowFloor { floor: day("2026-11-21"), clock: day(text) };
+        assert_eq!((book.state(), book.step(LeaseEvent::Tick { left: 0 }, at(text))), (below, vec![]));
+        assert_eq!((book.step(LeaseEvent::ClockAccepted, at(text)), book.state()), (vec![], below));
+        // The clock is put right.
+        assert_eq!(book.step(LeaseEvent::Tick { left: 0 }, at("2026-11-22")).len(), 1);
+        assert_eq!(book.state(), MintState::Ready);
+    }
 }

@@ -80,6 +80,8 @@ enum Planted {
     BaseLoadedFirst,
     /// A minter loads `half` after its add.
     HalfLoadedAfter,
+    /// In the second half, a minter adds before it loads `limit`.
+    LimitLoadedAfter,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -88,17 +90,22 @@ enum At {
     Add {
         half: u8,
     },
-    LoadLimit {
+    /// In the second half: load `limit`, then take a number below it.
+    Careful,
+    Take {
+        limit: u8,
+    },
+    /// Past half: set `half` to 0, load `limit`, load `base`, and see.
+    Close {
         half: u8,
+        number: u8,
+    },
+    LoadLimit {
         number: u8,
     },
     LoadBase {
-        half: u8,
         number: u8,
         limit: u8,
-    },
-    Close {
-        half: u8,
     },
     /// Only with a planted mistake.
     AddFirst,
@@ -106,13 +113,15 @@ enum At {
         number: u8,
     },
     EarlyBase {
-        half: u8,
         number: u8,
     },
     LateLimit {
-        half: u8,
         number: u8,
         base: u8,
+    },
+    EarlyTake,
+    LimitAfterTake {
+        number: u8,
     },
     Done,
 }
@@ -145,6 +154,7 @@ enum Store {
     Limit(u8),
     /// Half of what is left up to here.
     Half(u8),
+    NoHalf,
 }
 
 struct Story {
@@ -155,7 +165,7 @@ struct Story {
 }
 
 impl Story {
-    fn new(blocks: &[(u8, u8)], planted: Planted) -> Story {
+    fn new(blocks: &[(u8, u8)], pauses: bool, planted: Planted) -> Story {
         let mut stores = Vec::new();
         let mut before = 0;
         for &(first, end) in blocks {
@@ -174,6 +184,9 @@ impl Story {
                 steps.swap(1, 2);
             }
             stores.extend(steps);
+            if pauses {
+                stores.extend([Store::NoHalf, Store::Limit(0), Store::Limit(end), Store::Half(end)]);
+            }
             before = end;
         }
         Story { blocks: blocks.to_vec(), stores, planted }
@@ -196,10 +209,11 @@ impl Story {
                 Store::SetNext(first) => memory.next = first,
                 Store::Base(first) => memory.store(BASE, first, seen, false),
                 Store::Limit(end) => memory.store(LIMIT, end, seen, true),
+                Store::NoHalf => memory.store(HALF, 0, seen, true),
                 Store::Half(end) => {
-                    let next = memory.next.min(end);
                     // Doubled, so that a half lies between two numbers where there is an odd number of them.
-                    memory.store(HALF, next + end, seen, true);
+                    let half = if memory.next < end { memory.next + end } else { 0 };
+                    memory.store(HALF, half, seen, true);
                 }
             }
             worlds.push(world);
@@ -228,31 +242,28 @@ impl Story {
             At::Done => {}
             At::LoadHalf => {
                 for (half, seen) in world.memory.loads(HALF, seen, true) {
-                    worlds.push(if half == 0 { self.end(go(At::Done, seen), minter, None)? } else { go(At::Add { half }, seen) });
+                    worlds.push(go(if half == 0 { self.careful() } else { At::Add { half } }, seen));
                 }
             }
             At::Add { half } => {
-                if world.memory.next > 60 {
-                    return Err("minters add without end".into());
-                }
-                let (next_world, number) = add(&|number| At::LoadLimit { half, number });
+                let (next_world, number) = add(&|number| At::Close { half, number });
                 worlds.push(if number * 2 < half { self.end(next_world, minter, Some(number))? } else { next_world });
             }
-            At::LoadLimit { half, number } if self.planted == Planted::BaseLoadedFirst => {
-                worlds.push(go(At::EarlyBase { half, number }, seen));
-            }
-            At::LoadLimit { half, number } => {
+            At::Careful => {
                 for (limit, seen) in world.memory.loads(LIMIT, seen, true) {
-                    worlds.push(go(At::LoadBase { half, number, limit }, seen));
+                    worlds.push(go(At::Take { limit }, seen));
                 }
             }
-            At::LoadBase { half, number, limit } => {
-                for (base, seen) in world.memory.loads(BASE, seen, false) {
-                    worlds.push(self.judge(go(at, seen), minter, half, number, base, limit)?);
-                }
+            // The exchange fails until it meets the newest value: one step.
+            At::Take { limit } if world.memory.next < limit => {
+                let (next_world, number) = add(&|_| At::Done);
+                worlds.push(self.end(next_world, minter, Some(number))?);
             }
-            At::Close { half } => {
-                let (mut world, mut after) = (go(At::LoadHalf, seen), seen);
+            At::Take { .. } => worlds.push(self.end(go(at, seen), minter, None)?),
+            At::Close { half, number } => {
+                let early = self.planted == Planted::BaseLoadedFirst;
+                let (mut world, mut after) =
+                    (go(if early { At::EarlyBase { number } } else { At::LoadLimit { number } }, seen), seen);
                 // A failed exchange has seen the newest value, too.
                 after[HALF] = world.memory.places[HALF].len() as u8 - 1;
                 if world.memory.newest(HALF) == half {
@@ -261,36 +272,56 @@ impl Story {
                 world.minters[minter].seen = after;
                 worlds.push(world);
             }
+            At::LoadLimit { number } => {
+                for (limit, seen) in world.memory.loads(LIMIT, seen, true) {
+                    worlds.push(go(At::LoadBase { number, limit }, seen));
+                }
+            }
+            At::LoadBase { number, limit } => {
+                for (base, seen) in world.memory.loads(BASE, seen, false) {
+                    worlds.push(self.judge(go(at, seen), minter, number, base, limit)?);
+                }
+            }
             At::AddFirst => worlds.push(add(&|number| At::LateHalf { number }).0),
             At::LateHalf { number } => {
                 for (half, seen) in world.memory.loads(HALF, seen, true) {
                     worlds.push(match half {
                         0 => self.end(go(at, seen), minter, None)?,
                         _ if number * 2 < half => self.end(go(at, seen), minter, Some(number))?,
-                        _ => go(At::LoadLimit { half, number }, seen),
+                        _ => go(At::Close { half, number }, seen),
                     });
                 }
             }
-            At::EarlyBase { half, number } => {
+            At::EarlyBase { number } => {
                 for (base, seen) in world.memory.loads(BASE, seen, false) {
-                    worlds.push(go(At::LateLimit { half, number, base }, seen));
+                    worlds.push(go(At::LateLimit { number, base }, seen));
                 }
             }
-            At::LateLimit { half, number, base } => {
+            At::LateLimit { number, base } => {
                 for (limit, seen) in world.memory.loads(LIMIT, seen, true) {
-                    worlds.push(self.judge(go(at, seen), minter, half, number, base, limit)?);
+                    worlds.push(self.judge(go(at, seen), minter, number, base, limit)?);
+                }
+            }
+            At::EarlyTake => worlds.push(add(&|number| At::LimitAfterTake { number }).0),
+            At::LimitAfterTake { number } => {
+                for (limit, seen) in world.memory.loads(LIMIT, seen, true) {
+                    worlds.push(self.end(go(at, seen), minter, (number < limit).then_some(number))?);
                 }
             }
         }
         Ok(())
     }
 
-    fn judge(&self, mut world: World, minter: usize, half: u8, number: u8, base: u8, limit: u8) -> Result<World, String> {
+    fn judge(&self, mut world: World, minter: usize, number: u8, base: u8, limit: u8) -> Result<World, String> {
         if base <= number && number < limit {
             return self.end(world, minter, Some(number));
         }
-        world.minters[minter].at = if number >= limit { At::Close { half } } else { self.first_step() };
+        world.minters[minter].at = self.careful();
         Ok(world)
+    }
+
+    fn careful(&self) -> At {
+        if self.planted == Planted::LimitLoadedAfter { At::EarlyTake } else { At::Careful }
     }
 
     /// A call ends, with a number or without.
@@ -312,11 +343,11 @@ impl Story {
     }
 
     /// Walks through everything that can happen, and returns how many worlds that were.
-    fn explore(&self, calls: &[u8]) -> Result<usize, String> {
-        let thread = |&calls_left: &u8| MinterThread { at: self.first_step(), calls_left, seen: View::default() };
+    fn explore(&self, calls: [u8; 2]) -> Result<usize, String> {
+        let thread = |calls_left: u8| MinterThread { at: self.first_step(), calls_left, seen: View::default() };
         let start = World {
             memory: Memory::new(),
-            minters: calls.iter().map(thread).collect(),
+            minters: calls.map(thread).to_vec(),
             installed_steps: 0,
             installer_seen: View::default(),
             handed: 0,
@@ -336,28 +367,33 @@ impl Story {
 }
 
 /// Blocks of one or two numbers, so that every call is near an edge: continued, above a gap smaller and larger than what minters
-/// overshoot, and a next day far above.
-const STORIES: [&[(u8, u8)]; 5] =
-    [&[(0, 2), (2, 4)], &[(1, 2), (3, 5)], &[(0, 1), (2, 3), (3, 4)], &[(0, 2), (40, 42)], &[(3, 4), (4, 5), (20, 21)]];
+/// overshoot, and a next day far above. With each, how many calls two minters make; more of them hold as well, and take minutes.
+const STORIES: [(&[(u8, u8)], [u8; 2]); 5] = [
+    (&[(0, 2), (2, 4)], [2, 2]),
+    (&[(1, 2), (3, 5)], [2, 2]),
+    (&[(0, 1), (2, 3), (3, 4)], [1, 1]),
+    (&[(0, 2), (40, 42)], [2, 1]),
+    (&[(3, 4), (4, 5), (20, 21)], [1, 1]),
+];
 
 #[test]
 fn no_interleaving_gives_a_number_twice_or_from_outside_a_block() {
     let mut worlds = 0;
-    for blocks in STORIES {
-        // Three blocks with [2, 2] and [3, 1] hold as well, and take half a minute.
-        let calls: &[u8] = if blocks.len() == 2 { &[2, 2] } else { &[2, 1] };
-        let held = Story::new(blocks, Planted::Nothing).explore(calls);
+    for (blocks, calls) in STORIES {
+        let held = Story::new(blocks, false, Planted::Nothing).explore(calls);
         worlds += held.unwrap_or_else(|wrong| panic!("{blocks:?}: {wrong}"));
     }
+    let held = Story::new(&[(0, 3)], true, Planted::Nothing).explore([2, 2]);
+    worlds += held.unwrap_or_else(|wrong| panic!("with pauses: {wrong}"));
     println!("{worlds} worlds");
-    assert!(worlds > 10_000, "only {worlds} worlds");
+    assert!(worlds > 100_000, "only {worlds} worlds");
 }
 
 #[test]
 fn every_planted_mistake_is_found() {
-    use Planted::{BaseLoadedFirst, HalfFirst, HalfLoadedAfter, LimitBeforeBase, NextIsStored};
-    for planted in [NextIsStored, HalfFirst, LimitBeforeBase, BaseLoadedFirst, HalfLoadedAfter] {
-        let found = STORIES.iter().any(|blocks| Story::new(blocks, planted).explore(&[2, 2]).is_err());
+    use Planted::{BaseLoadedFirst, HalfFirst, HalfLoadedAfter, LimitBeforeBase, LimitLoadedAfter, NextIsStored};
+    for planted in [NextIsStored, HalfFirst, LimitBeforeBase, BaseLoadedFirst, HalfLoadedAfter, LimitLoadedAfter] {
+        let found = STORIES.iter().any(|(blocks, _)| Story::new(blocks, false, planted).explore([2, 2]).is_err());
         assert!(found, "{planted:?} was not found");
     }
 }

@@ -74,7 +74,7 @@ fn unheard_stretches_cover_exactly_what_too_few_can_read() {
     for _ in 0..20_000 {
         let readers = 1 + random(3);
         let r = 1 + random(readers);
-        let gaps: Vec<(u64, u64)> = (0..readers).filter_map(|_| (random(3) > 0).then(|| spans[random(spans.len())])).collect();
+        let gaps: Vec<(u64, u64)> = (0..readers.saturating_sub(random(2))).map(|_| spans[random(spans.len())]).collect();
         let as_numbers: Vec<_> = gaps.iter().map(|(from, to)| (number(*from), number(*to))).collect();
         let stretches = unheard(&as_numbers, readers, r);
         for sequence in 0..8 {

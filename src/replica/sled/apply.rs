@@ -9,6 +9,7 @@ use super::files::free_bytes;
 use super::runs::{RECORD_BYTES_MAX, VALUE_BYTES_MAX};
 use super::{Databases, SledReplica, caught};
 use crate::order::Day;
+use crate::replica::record::Header;
 use crate::replica::{Applied, Group, ReplicaError, Standing, Write};
 use std::collections::BTreeMap;
 use std::io;
@@ -26,11 +27,14 @@ const SUPERBLOCK_PERIOD: Duration = Duration::from_secs(1);
 impl SledReplica {
     /// See [`Replica::apply`](crate::replica::Replica::apply).
     pub(super) fn apply_group(&self, group: &Group) -> Result<Applied, ReplicaError> {
-        let mut last_group = self.last_group.lock();
+        let mut last = self.last.lock();
         self.check_group(group)?;
-        let result = caught(|| self.write_group(group, *last_group + 1));
+        if !group.peer_marks().is_empty() {
+            last.peers = group.peer_marks().to_vec();
+        }
+        let result = caught(|| self.write_group(group, last.number + 1, &last.peers));
         match &result {
-            Ok(_) => *last_group += 1,
+            Ok(_) => last.number += 1,
             Err(error) => {
                 self.put_out(error);
                 self.flight.fail(&error.to_string());
@@ -50,7 +54,14 @@ impl SledReplica {
         if group.epoch() < claimed {
             return Err(ReplicaError::Fenced { given: group.epoch(), claimed });
         }
-        group.writes().iter().try_for_each(|write| self.check_set(write.number()))?;
+        for write in group.writes() {
+            self.check_set(write.number())?;
+            // The same truth from two sides: what is garbled on its way in would cost a packed neighbourhood later.
+            if let Err(error) = Header::check(write.number(), write.bytes()) {
+                let what = format!("{} on its way in: {error}", write.number());
+                return Err(ReplicaError::Damaged { path: self.dir.clone(), what });
+            }
+        }
         let record_bytes = group.writes().iter().map(|write| write.bytes().len()).max().unwrap_or_default();
         let meta_bytes = group.meta().iter().map(|(key, value)| key.len() + value.len() + 4).max().unwrap_or_default();
         if record_bytes > RECORD_BYTES_MAX || meta_bytes > VALUE_BYTES_MAX {
@@ -65,7 +76,7 @@ impl SledReplica {
         Ok(())
     }
 
-    fn write_group(&self, group: &Group, number: u64) -> Result<Applied, ReplicaError> {
+    fn write_group(&self, group: &Group, number: u64, peers: &[u64]) -> Result<Applied, ReplicaError> {
         if free_bytes(&self.dir)? < FREE_BYTES_MIN {
             return Err(ReplicaError::DiskFull { path: self.dir.clone() });
         }
@@ -89,11 +100,11 @@ impl SledReplica {
         self.flight.begin(group);
         for (day, writes) in &days {
             day.write(writes, &mut applied)?;
-            day.write_mark(number, incarnation, group.peer_marks())?;
+            day.write_mark(number, incarnation, peers)?;
         }
         if let Some(meta) = &meta {
             meta.write(group.meta())?;
-            meta.write_mark(number, incarnation, group.peer_marks())?;
+            meta.write_mark(number, incarnation, peers)?;
         }
         for (day, _) in &days {
             self.sync(&day.database)?;

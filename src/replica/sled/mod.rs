@@ -58,7 +58,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::File;
 use std::panic::AssertUnwindSafe;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::time::{Duration, Instant};
@@ -82,9 +82,9 @@ pub struct SledReplica {
     out: Mutex<Option<String>>,
     flight: Flight,
     gate: Arc<Gate>,
-    /// The number of the last group. Held by whoever changes the databases; taken before all other locks.
-    last_group: Mutex<u64>,
-    /// Taken after `last_group` and never held while sled is called, so that `banish` does not hang with it.
+    /// Held by whoever changes the databases; taken before all other locks.
+    last: Mutex<LastGroup>,
+    /// Taken after `last` and never held while sled is called, so that `banish` does not hang with it.
     book: Mutex<Book>,
     /// `None` after `close`.
     databases: RwLock<Option<Databases>>,
@@ -96,6 +96,13 @@ struct Databases {
     /// Missing in a replica that lost it, which is then in limbo.
     meta: Option<Arc<MetaStore>>,
     days: BTreeMap<Day, Arc<DayStore>>,
+}
+
+/// What the next group goes on from.
+struct LastGroup {
+    number: u64,
+    /// What its coordinator knew of the peers; a group that knows nothing takes it over.
+    peers: Vec<u64>,
 }
 
 /// The superblock and its files.
@@ -161,6 +168,7 @@ impl SledReplica {
     ) -> SledReplica {
         let epoch = book.superblock.epoch;
         let standing = book.standing(last_group == 0 && epoch == 0);
+        let last = LastGroup { number: last_group, peers: opened.marks.peers.clone() };
         SledReplica {
             dir,
             set,
@@ -172,7 +180,7 @@ impl SledReplica {
             out: Mutex::new(None),
             flight: Flight::new(),
             gate,
-            last_group: Mutex::new(last_group),
+            last: Mutex::new(last),
             book: Mutex::new(book),
             databases: RwLock::new(Some(opened.databases)),
             lock,
@@ -253,7 +261,7 @@ impl Replica for SledReplica {
     }
 
     fn form(&self, identity: &Identity) -> Result<(), ReplicaError> {
-        let _applying = self.last_group.lock();
+        let _applying = self.last.lock();
         self.check_open()?;
         self.check_not_out()?;
         let refused = |what: &str| Err(ReplicaError::Damaged { path: self.dir.clone(), what: what.to_owned() });
@@ -280,7 +288,7 @@ impl Replica for SledReplica {
     }
 
     fn claim(&self, epoch: u32) -> Result<(), ReplicaError> {
-        let _applying = self.last_group.lock();
+        let _applying = self.last.lock();
         self.check_open()?;
         self.check_not_out()?;
         let claimed = self.epoch.load(SeqCst);
@@ -381,7 +389,7 @@ impl Replica for SledReplica {
     }
 
     fn close(&self) -> Result<(), ReplicaError> {
-        let _applying = self.last_group.lock();
+        let _applying = self.last.lock();
         let databases = self.databases.write().take().ok_or(ReplicaError::Closed)?;
         let was_out = self.check_not_out();
         let result = was_out.and_then(|()| caught(|| self.sync_for_close(&databases)));
@@ -444,6 +452,6 @@ pub(crate) fn open_sled(options: &OpenReplica) -> Result<Arc<dyn Replica>, Repli
 }
 
 /// Who the replica in `dir` is, as far as its superblock can be read; nothing is opened or changed.
-pub(crate) fn peek_identity(dir: &std::path::Path) -> Option<crate::replica::Identity> {
+pub(crate) fn peek_identity(dir: &Path) -> Option<Identity> {
     superblock_file::read(dir).ok()?.newest?.0.identity
 }

@@ -77,6 +77,8 @@ impl Compare {
         for day in days.iter() {
             spans.entry(*day).or_insert(0);
         }
+        // What was given up is nobody's business any more.
+        spans.retain(|day, _| core.check_floor(*day).is_ok());
         let spans = spans.into_iter().map(|(day, mark)| {
             let ranges = mark.div_ceil(RangeDigest::SEQUENCES).max(1);
             DaySpan { day, ranges: u32::try_from(ranges).unwrap_or(u32::MAX) }

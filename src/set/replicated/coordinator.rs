@@ -151,7 +151,7 @@ impl Core {
             if due.at > now && due.timed.strong_count() > 0 {
                 return Some(due.at);
             }
-            let Some(timer) = timers.heap.pop() else { return None };
+            let timer = timers.heap.pop()?;
             drop(timers);
             if let Some(timed) = timer.timed.upgrade()
                 && let Some(at) = Arc::clone(&timed).tick(self, now)

@@ -222,6 +222,7 @@ impl Core {
             MintState::ClockJump { known, clock } => Some(NotAttempted::ClockJump { set: self.id, known, clock }),
             MintState::DayFull { day } => Some(NotAttempted::DayFull { set: self.id, day }),
             MintState::ClockOutOfRange { wall_ms } => Some(NotAttempted::ClockOutOfRange { wall_ms }),
+            MintState::BelowFloor { floor, clock } => Some(NotAttempted::BelowFloor { set: self.id, floor, clock }),
         }
     }
 

@@ -79,11 +79,12 @@ impl DaysOp {
 
     fn proceed(&self, core: &Core, state: &mut State) {
         let enough = state.good >= core.quorum.r();
-        if !state.waiting.is_empty() && !(enough && state.hurried) {
+        let over = state.waiting.is_empty() || (enough && state.hurried);
+        if !over {
             return;
         }
         let result = match enough {
-            true => Ok(std::mem::take(&mut state.days).into_iter().collect()),
+            true => Ok(std::mem::take(&mut state.days).into_iter().filter(|day| core.check_floor(*day).is_ok()).collect()),
             false => Err(core.quorum_lost(state.good, state.faults.clone())),
         };
         self.finish(core, state, result);

@@ -42,7 +42,7 @@ struct State {
 impl Core {
     /// A strong read for a caller.
     pub(crate) fn get(self: &Arc<Core>, number: OrderNumber, deadline: Instant) -> Pending<Option<Order>> {
-        let held = match self.admit_read() {
+        let held = match self.check_floor(number.day()).and_then(|()| self.admit_read()) {
             Ok(held) => held,
             Err(error) => return Pending::ready(Err(error)),
         };
@@ -173,9 +173,7 @@ impl GetOp {
 impl Timed for GetOp {
     fn tick(self: Arc<GetOp>, core: &Arc<Core>, now: Instant) -> Option<Instant> {
         let mut state = self.state.lock();
-        if state.finish.is_none() {
-            return None;
-        }
+        state.finish.as_ref()?;
         if now >= self.deadline {
             let (good, asked) = (state.round.good(), state.round.asked());
             let error = Error::DeadlineExceeded { set: core.id, need: core.quorum.r(), asked, good };

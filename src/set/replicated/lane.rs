@@ -212,9 +212,10 @@ impl Lane {
         dir: Option<PathBuf>,
         replica: Option<Arc<dyn Replica>>,
         role: Role,
+        applied: u64,
         settings: &Settings,
     ) -> Lane {
-        let synced_group = replica.as_ref().map_or(0, |replica| replica.marks().own);
+        let synced_group = replica.as_ref().map_or(0, |replica| replica.marks().own + applied);
         Lane {
             index,
             dir,

@@ -12,6 +12,7 @@ mod compare;
 mod coordinator;
 mod create;
 mod days;
+mod floor;
 mod get;
 mod lane;
 mod leases;
@@ -21,7 +22,7 @@ mod page;
 mod worker;
 
 pub(crate) use lane::Role;
-pub(crate) use open::{LaneSeed, Opened, claim_epoch, each_at_once, read_lease_marks, witness_rollbacks};
+pub(crate) use open::{LaneSeed, Opened, claim_epoch, each_at_once, read_floor, read_lease_marks, witness_rollbacks};
 pub(crate) use worker::guarded;
 
 use self::coordinator::{Closing, Event, Mail, Timers};
@@ -57,6 +58,8 @@ pub(crate) struct Seed {
     pub(crate) lanes: Vec<LaneSeed>,
     /// One past the last sequence ever leased, by day.
     pub(crate) lease_marks: Vec<(Day, u64)>,
+    /// The last day given up.
+    pub(crate) floor: Option<Day>,
 }
 
 /// The handle of a SET kept by quorum.
@@ -81,6 +84,10 @@ pub(crate) struct Core {
     mint_state: Mutex<MintState>,
     minting_on: Mutex<Option<Day>>,
     in_flight: Arc<InFlight>,
+    /// The last day given up.
+    floor: Mutex<Option<Day>>,
+    /// The last day that any replica was told to give up, held while they are told: a lower one never follows a higher one.
+    floor_told: Mutex<Option<Day>>,
     notifier: Notifier,
     mail: Mail,
     timers: Mutex<Timers>,
@@ -100,10 +107,10 @@ impl ReplicatedSet {
     /// # Errors
     /// [`Error::System`] when the system gives no more threads.
     pub(crate) fn start(seed: Seed) -> Result<ReplicatedSet, Error> {
-        let Seed { id, weight, quorum, settings, clock, epoch, lanes, lease_marks } = seed;
+        let Seed { id, weight, quorum, settings, clock, epoch, lanes, lease_marks, floor } = seed;
         let seen = open::seen_by_peers(&lanes);
         let lane = |((index, lane), seen): ((u8, LaneSeed), u64)| {
-            let lane = Lane::new(index, lane.dir, lane.replica, lane.role, &settings);
+            let lane = Lane::new(index, lane.dir, lane.replica, lane.role, lane.applied, &settings);
             // What peers know of a replica that is not there is handed on, or the next group would make them forget it.
             lane.synced_group.fetch_max(seen, Ordering::Relaxed);
             lane
@@ -121,13 +128,18 @@ impl ReplicatedSet {
             lanes,
             voting: AtomicU16::new(u16::MAX),
             submit: Mutex::default(),
-            // The next block is fetched at half, not when somebody finds nothing.
             mint: MintCore::with_alarm(id, {
                 let me = me.clone();
-                move || me.upgrade().into_iter().for_each(|core| core.post(Event::Wake))
+                move || {
+                    if let Some(core) = me.upgrade() {
+                        core.post(Event::NumbersWanted);
+                    }
+                }
             }),
             mint_state: Mutex::new(MintState::Ready),
             minting_on: Mutex::new(None),
+            floor: Mutex::new(floor),
+            floor_told: Mutex::new(floor),
             notifier: Notifier::new(Arc::clone(&in_flight)),
             in_flight,
             mail: Mail::default(),
@@ -231,11 +243,17 @@ impl Core {
         }
     }
 
+    fn today(&self) -> Option<Day> {
+        let local_ms = self.clock.wall_ms().checked_add(i64::from(self.settings.utc_offset_minutes) * 60_000)?;
+        Day::from_unix_days(local_ms.div_euclid(86_400_000))
+    }
+
     fn status(&self) -> SetStatus {
         let day = *self.minting_on.lock();
         let in_flight = self.in_flight.now();
         let ranges = self.ranges.lock();
-        let orders_today = day.map_or(0, |day| {
+        // Before the first lease, and where there is none to be had, today is what the clock says.
+        let orders_today = day.or_else(|| self.today()).map_or(0, |day| {
             let earlier = ranges.orders(day);
             earlier + self.created.lock().get(&day).copied().unwrap_or(0)
         });
@@ -314,6 +332,10 @@ impl Shard for ReplicatedSet {
 
     fn accept_clock(&self) {
         self.core.post(Event::ClockAccepted);
+    }
+
+    fn raise_floor(&self, day: Day, deadline: Instant) -> Pending<()> {
+        self.core.raise_floor(day, deadline)
     }
 
     fn close(&self) -> Pending<()> {

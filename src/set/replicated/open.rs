@@ -1,5 +1,6 @@
 //! Before a SET starts: its replicas are opened side by side, witnesses of roll-back heard, an epoch claimed, leases read.
 
+use super::floor::FLOOR_KEY;
 use super::lane::Role;
 use super::leases::{LEASE_PREFIX, decode_mark};
 use super::worker::guarded;
@@ -16,6 +17,8 @@ pub(crate) struct LaneSeed {
     pub(crate) dir: Option<PathBuf>,
     pub(crate) replica: Option<Arc<dyn Replica>>,
     pub(crate) role: Role,
+    /// Groups applied since it was opened, while the store was made.
+    pub(crate) applied: u64,
 }
 
 /// What came of opening a replica.
@@ -111,6 +114,18 @@ pub(crate) fn read_lease_marks(lanes: &mut [LaneSeed], timeout: Duration) -> BTr
         *newest = mark.max(*newest);
     }
     marks
+}
+
+/// The last day given up: the latest that any voter knows of. A voter that cannot say is out.
+pub(crate) fn read_floor(lanes: &mut [LaneSeed], timeout: Duration) -> Option<Day> {
+    let answers = on_voters(lanes, timeout, |replica| {
+        let Some(value) = replica.meta(FLOOR_KEY)? else { return Ok(None) };
+        let day = std::str::from_utf8(&value).ok().and_then(|text| text.parse::<Day>().ok());
+        let what = || "a floor that nobody wrote".to_owned();
+        day.map(Some).ok_or_else(|| ReplicaError::Damaged { path: PathBuf::new(), what: what() })
+    });
+    put_failed_out(lanes, &answers);
+    answers.into_iter().flatten().flatten().max()
 }
 
 fn voters(lanes: &[LaneSeed]) -> Vec<usize> {

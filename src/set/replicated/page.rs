@@ -66,7 +66,7 @@ impl Core {
         limit: usize,
         deadline: Instant,
     ) -> Pending<Page> {
-        let held = match self.admit_read() {
+        let held = match self.check_floor(day).and_then(|()| self.admit_read()) {
             Ok(held) => held,
             Err(error) => return Pending::ready(Err(error)),
         };

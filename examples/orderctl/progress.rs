@@ -1,0 +1,53 @@
+//! What people see while they wait: on standard error, and only where that is a terminal.
+
+use indicatif::{ProgressBar, ProgressStyle};
+use std::io::IsTerminal;
+use std::time::Duration;
+
+/// A count that goes up, and a place to complain that does not get in its way.
+pub(crate) struct Progress {
+    bar: Option<ProgressBar>,
+}
+
+impl Progress {
+    /// Counts `what`. Nothing is shown where standard error is no terminal.
+    pub(crate) fn of(what: &'static str) -> Progress {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::new_spinner().with_message(what);
+            if let Ok(style) = ProgressStyle::with_template("{spinner} {human_pos} {msg} in {elapsed}, {per_sec}") {
+                bar.set_style(style);
+            }
+            bar.enable_steady_tick(Duration::from_millis(200));
+            bar
+        });
+        Progress { bar }
+    }
+
+    /// Nothing to count: a place to complain only.
+    pub(crate) fn none() -> Progress {
+        Progress { bar: None }
+    }
+
+    pub(crate) fn add(&self, count: u64) {
+        if let Some(bar) = &self.bar {
+            bar.inc(count);
+        }
+    }
+
+    /// A line on standard error.
+    pub(crate) fn complain(&self, line: &str) {
+        let say = || crate::complain(line);
+        match &self.bar {
+            Some(bar) => bar.suspend(say),
+            None => say(),
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

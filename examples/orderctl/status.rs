@@ -1,0 +1,82 @@
+//! `status`: how the store is, for people or for machines.
+
+use crate::exit::Exit;
+use crate::output::{Gone, Output};
+use ordermint::{OrderStore, Status};
+use serde_json::{Value, json};
+use std::fmt::Write;
+use std::path::Path;
+use std::time::Duration;
+
+/// How long to wait for the replicas to be compared. Beyond that what is known so far is printed.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Prints the status once the replicas were compared.
+pub(crate) fn run(store: &OrderStore, as_json: bool) -> Result<Exit, Gone> {
+    match store.compared().wait_timeout(PATIENCE) {
+        Ok(Ok(_)) => {}
+        // A SET without a quorum cannot compare; the status itself says why.
+        Ok(Err(error)) => crate::complain(&format!("the replicas were not compared: {error}")),
+        Err(_) => crate::complain("the replicas are still being compared"),
+    }
+    let status = store.status();
+    let text = if as_json { format!("{}\n", for_machines(&status)) } else { for_people(&status) };
+    let mut output = Output::new();
+    output.line(&[text.trim_end().as_bytes()])?;
+    output.flush()?;
+    Ok(Exit::Done)
+}
+
+fn for_machines(status: &Status) -> Value {
+    let sets: Vec<Value> = status
+        .sets
+        .iter()
+        .map(|set| {
+            let replicas: Vec<Value> = set
+                .replicas
+                .iter()
+                .map(|replica| {
+                    json!({
+                        "index": replica.index,
+                        "dir": replica.dir.as_deref().map(Path::to_string_lossy),
+                        "state": replica.state.to_string(),
+                        "reason": replica.reason,
+                    })
+                })
+                .collect();
+            json!({
+                "id": set.id.get(),
+                "state": set.state.to_string(),
+                "weight": set.weight,
+                "orders_today": set.orders_today,
+                "replicas": replicas,
+            })
+        })
+        .collect();
+    let (n, r, w) = (status.quorum.n(), status.quorum.r(), status.quorum.w());
+    json!({
+        "store": status.store,
+        "map_version": status.map_version,
+        "quorum": { "n": n, "r": r, "w": w },
+        "sets": sets,
+    })
+}
+
+fn for_people(status: &Status) -> String {
+    let mut text = String::new();
+    let (n, r, w) = (status.quorum.n(), status.quorum.r(), status.quorum.w());
+    // Writing to a string cannot fail.
+    let _ = writeln!(text, "store {} map {} quorum N={n} R={r} W={w}", status.store, status.map_version);
+    for set in &status.sets {
+        let _ = writeln!(text, "set {} {} weight {} orders today {}", set.id, set.state, set.weight, set.orders_today);
+        for replica in &set.replicas {
+            let dir = replica.dir.as_deref().unwrap_or(Path::new("-")).display();
+            let _ = write!(text, "  replica {} {} {dir}", replica.index, replica.state);
+            let _ = match &replica.reason {
+                Some(reason) => writeln!(text, ": {reason}"),
+                None => writeln!(text),
+            };
+        }
+    }
+    text
+}

@@ -1,0 +1,213 @@
+//! What a transcript cannot show of `orderctl`: pipes, signals, memory, two at once.
+
+mod common;
+
+use common::{copy_tree, orderctl, orderctl_path, run, start};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command};
+use tempfile::TempDir;
+
+fn scratch() -> (TempDir, PathBuf) {
+    let scratch = tempfile::tempdir().expect("a temporary directory");
+    let home = scratch.path().join("store");
+    (scratch, home)
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a temporary directory has a plain name")
+}
+
+/// A running `create` with its ends.
+fn creating(home: &Path) -> (Child, ChildStdin, BufReader<ChildStdout>) {
+    let mut child = start(["create", "--data", text(home)]);
+    let (stdin, stdout) = (child.stdin.take().expect("piped"), child.stdout.take().expect("piped"));
+    (child, stdin, BufReader::new(stdout))
+}
+
+fn line(from: &mut impl BufRead) -> String {
+    let mut line = String::new();
+    from.read_line(&mut line).expect("text");
+    line.trim_end().to_string()
+}
+
+fn stderr(child: &mut Child) -> String {
+    let mut told = String::new();
+    child.stderr.take().expect("piped").read_to_string(&mut told).expect("text");
+    told
+}
+
+fn signal(child: &Child, name: &str) {
+    let sent = Command::new("sh").args(["-c", &format!("kill -{name} {}", child.id())]).status();
+    assert!(sent.is_ok_and(|status| status.success()), "the signal is sent");
+}
+
+#[test]
+fn one_line_in_is_one_number_out_without_more_input() {
+    let (_scratch, home) = scratch();
+    let (mut child, mut stdin, mut stdout) = creating(&home);
+    let mut seen = Vec::new();
+    for n in 0..20 {
+        writeln!(stdin, "order {n}").expect("the child reads");
+        seen.push(line(&mut stdout));
+        assert_eq!(seen[n].len(), 22, "{:?}", seen[n]);
+    }
+    // Half a line is no order yet; the end makes it one.
+    write!(stdin, "the last").expect("the child reads");
+    drop(stdin);
+    seen.push(line(&mut stdout));
+    assert!(child.wait().is_ok_and(|status| status.success()));
+    assert!(seen.is_sorted(), "one SET, one after the other: the numbers ascend");
+    let got = orderctl(["get", "--data", text(&home), &seen[20]], b"").expect(0);
+    assert_eq!(got.out(), format!("{}\tthe last\n", seen[20]));
+}
+
+#[test]
+fn numbers_come_in_the_order_of_the_lines_however_many_are_in_flight() {
+    let (_scratch, home) = scratch();
+    let lines: Vec<String> = (0..20_000).map(|n| format!("{n} {}", "x".repeat(n % 50))).collect();
+    let input = lines.join("\n");
+    let created = orderctl(["create", "--data", text(&home), "--sets", "1,2,3", "--quorum", "1,1,1"], input.as_bytes()).expect(0);
+    let mut expected: Vec<String> = created.out().lines().zip(&lines).map(|(number, line)| format!("{number}\t{line}")).collect();
+    assert_eq!(expected.len(), lines.len());
+    expected.sort();
+    let scanned = orderctl(["scan", "--data", text(&home)], b"").expect(0).out();
+    assert!(scanned.lines().eq(expected.iter().map(String::as_str)));
+}
+
+#[test]
+fn a_signal_finishes_what_is_in_flight_prints_it_and_tells_the_shell() {
+    for (name, code) in [("INT", 130), ("TERM", 143)] {
+        let (_scratch, home) = scratch();
+        let (mut child, mut stdin, mut stdout) = creating(&home);
+        writeln!(stdin, "first").expect("the child reads");
+        let mut numbers = vec![line(&mut stdout)];
+        let feeder = std::thread::spawn(move || {
+            // Goes on until nobody reads any more.
+            while stdin.write_all(b"another\n").is_ok() {}
+        });
+        for _ in 0..100 {
+            numbers.push(line(&mut stdout));
+        }
+        signal(&child, name);
+        numbers.extend(stdout.lines().map_while(Result::ok));
+        let ended = child.wait().expect("a child can be waited for");
+        assert_eq!((ended.code(), stderr(&mut child)), (Some(code), String::new()), "{name}");
+        feeder.join().expect("feeding does not panic");
+        // Everything that is there was printed: nothing in flight was left without a number.
+        let scanned = orderctl(["scan", "--data", text(&home)], b"").expect(0);
+        let kept: Vec<String> = scanned.records().into_iter().map(|(number, _)| number).collect();
+        assert_eq!(kept, numbers, "{name}");
+    }
+}
+
+#[test]
+fn a_signal_ends_a_create_that_waits_for_input() {
+    let (_scratch, home) = scratch();
+    let (mut child, mut stdin, mut stdout) = creating(&home);
+    writeln!(stdin, "only").expect("the child reads");
+    assert_eq!(line(&mut stdout).len(), 22);
+    signal(&child, "INT");
+    assert_eq!(child.wait().expect("a child can be waited for").code(), Some(130));
+    // It ended cleanly: nothing has to be brought back.
+    assert_eq!(orderctl(["verify", "--data", text(&home)], b"").expect(0).out(), "");
+}
+
+#[test]
+fn a_closed_standard_output_ends_quietly() {
+    let (_scratch, home) = scratch();
+    let input: String = (0..20_000).map(|n| format!("order {n}\n")).collect();
+    orderctl(["create", "--data", text(&home), "--quorum", "1,1,1"], input.as_bytes()).expect(0);
+    for command in ["scan --data", "create --data"] {
+        // The shell's own exit code is that of `head`; what the tool says goes to standard error.
+        let script =
+            format!("{{ yes | {} {command} {}; echo \"exit $?\" >&2; }} | head -n 1", text(orderctl_path()), text(&home));
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &script]);
+        let ran = run(shell, b"");
+        assert_eq!(ran.err(), "exit 0\n", "{command}");
+        assert_eq!(ran.out().lines().count(), 1, "{command}");
+    }
+}
+
+#[test]
+fn a_full_disk_behind_standard_output_is_told() {
+    if !Path::new("/dev/full").exists() {
+        common::say("SKIPPED: there is no /dev/full here");
+        return;
+    }
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("{} parse 2026112200000000420076 > /dev/full", text(orderctl_path()))]);
+    let ran = run(shell, b"");
+    assert_eq!(ran.code, Some(3));
+    assert!(ran.err().starts_with("orderctl: cannot write to standard output: "), "{}", ran.err());
+}
+
+#[test]
+fn a_line_over_the_cap_is_refused_without_being_kept() {
+    let (_scratch, home) = scratch();
+    let (mut child, mut stdin, mut stdout) = creating(&home);
+    writeln!(stdin, "before").expect("the child reads");
+    assert_eq!(line(&mut stdout).len(), 22);
+    let before = memory_peak(&child);
+    let chunk = vec![b'x'; 1 << 20];
+    for _ in 0..300 {
+        stdin.write_all(&chunk).expect("the child reads");
+    }
+    stdin.write_all(b"\nafter\n").expect("the child reads");
+    assert_eq!(line(&mut stdout), "-");
+    assert_eq!(line(&mut stdout).len(), 22);
+    if let (Some(before), Some(after)) = (before, memory_peak(&child)) {
+        assert!(after < before + (64 << 20), "300 MiB of line took {} bytes", after - before);
+    }
+    drop(stdin);
+    assert_eq!(child.wait().expect("a child can be waited for").code(), Some(1));
+    assert_eq!(stderr(&mut child), "orderctl: line 2: a payload of 314572800 bytes is over the cap of 7168\n");
+}
+
+/// The most memory the child ever had, where the system tells.
+fn memory_peak(child: &Child) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).ok()?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    peak.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
+#[test]
+fn a_store_is_open_once() {
+    let (_scratch, home) = scratch();
+    let (mut child, mut stdin, mut stdout) = creating(&home);
+    writeln!(stdin, "one").expect("the child reads");
+    let number = line(&mut stdout);
+    for arguments in [
+        vec!["create", "--data", text(&home)],
+        vec!["get", "--data", text(&home), &number],
+        vec!["scan", "--data", text(&home)],
+        vec!["verify", "--data", text(&home)],
+        vec!["status", "--data", text(&home)],
+    ] {
+        let ran = orderctl(&arguments, b"").expect(4);
+        assert_eq!(ran.out(), "");
+        assert!(ran.err().contains("in use by another process"), "{}", ran.err());
+    }
+    // The one that has it open did not notice.
+    writeln!(stdin, "two").expect("the child reads");
+    assert_eq!(line(&mut stdout).len(), 22);
+    drop(stdin);
+    assert!(child.wait().is_ok_and(|status| status.success()));
+    assert_eq!(orderctl(["scan", "--data", text(&home)], b"").expect(0).out().lines().count(), 2);
+}
+
+#[test]
+fn a_closed_store_may_be_copied_and_moved() {
+    let (scratch, home) = scratch();
+    let first = orderctl(["create", "--data", text(&home), "--sets", "7,8"], b"a\nb\nc\n").expect(0).out();
+    let (copy, moved) = (scratch.path().join("copy"), scratch.path().join("moved"));
+    copy_tree(&home, &copy);
+    std::fs::rename(&home, &moved).expect("a directory can be moved");
+    for place in [&copy, &moved] {
+        assert_eq!(orderctl(["verify", "--data", text(place)], b"").expect(0).out(), "");
+        let more = orderctl(["create", "--data", text(place)], b"d\n").expect(0).out();
+        assert!(!first.contains(more.trim_end()));
+        assert_eq!(orderctl(["scan", "--data", text(place)], b"").expect(0).out().lines().count(), 4);
+    }
+}

@@ -184,10 +184,13 @@ impl<T> Future for Pending<T> {
             this.state = State::Ready(None);
             return Poll::Ready(answer);
         }
-        match &mut inner.waker {
-            Some(waker) => waker.clone_from(context.waker()),
-            none => *none = Some(context.waker().clone()),
-        }
+        // The one before is dropped outside the lock: it is the caller's, and may hold the last handle of a store.
+        let before = match &inner.waker {
+            Some(waker) if waker.will_wake(context.waker()) => None,
+            _ => inner.waker.replace(context.waker().clone()),
+        };
+        drop(inner);
+        drop(before);
         Poll::Pending
     }
 }

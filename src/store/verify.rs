@@ -169,6 +169,7 @@ fn compare_day(day: Day, replicas: &[(u8, Arc<dyn Replica>)], tell: &mut impl Fn
     let mut records = 0;
     // Until where a replica has said that it cannot read: what is missing there was told.
     let mut damaged_to: BTreeMap<u8, OrderNumber> = BTreeMap::new();
+    let mut silent: BTreeSet<u8> = BTreeSet::new();
     loop {
         let mut first: Option<OrderNumber> = None;
         for reader in &mut readers {
@@ -188,7 +189,11 @@ fn compare_day(day: Day, replicas: &[(u8, Arc<dyn Replica>)], tell: &mut impl Fn
                         break;
                     }
                     Ok(None) => break,
-                    Err(error) => tell(index, Where::Replica, format!("cannot be read to the end of {day}: {error}")),
+                    Err(error) => {
+                        // Told once: nothing else is known of the rest of this day here.
+                        tell(index, Where::Replica, format!("cannot be read to the end of {day}: {error}"));
+                        silent.insert(index);
+                    }
                 }
             }
         }
@@ -201,7 +206,8 @@ fn compare_day(day: Day, replicas: &[(u8, Arc<dyn Replica>)], tell: &mut impl Fn
                 _ => None,
             };
             records += u64::from(copy.is_some());
-            if copy.is_some() || damaged_to.get(&reader.index).is_none_or(|end| *end < number) {
+            let can_say = !silent.contains(&reader.index) && damaged_to.get(&reader.index).is_none_or(|end| *end < number);
+            if copy.is_some() || can_say {
                 copies.push((reader.index, copy));
             }
         }

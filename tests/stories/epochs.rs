@@ -201,3 +201,26 @@ fn a_roll_back_is_witnessed_by_the_peers_also_after_a_session_without_the_replic
         all_are_there(&store, &acknowledged);
     }
 }
+
+/// Calls at once reach the replicas in some order; it must be the same on each, or the lower day stays on some.
+#[test]
+fn floors_raised_at_once_leave_the_highest_on_every_replica() {
+    let bench = Bench::new(3, 2, 2);
+    let store = bench.open();
+    ends(store.create("a day to mint on")).expect("created");
+    let mut day = Day::MIN;
+    for _ in 0..60 {
+        let days: Vec<Day> = std::iter::successors(Some(day), |day| day.next()).skip(1).take(6).collect();
+        std::thread::scope(|scope| {
+            for day in &days {
+                scope.spawn(|| ends(store.raise_floor(*day)).expect("raised"));
+            }
+        });
+        day = days[5];
+        until("nobody is busy", || status(&store).replicas.iter().all(|replica| replica.queued == 0));
+        for memory in &bench.memory {
+            let floor = MemoryReplica::clone(memory).meta("floor").expect("readable").expect("there");
+            assert_eq!(floor, day.to_string(), "the lower day came after the higher one");
+        }
+    }
+}

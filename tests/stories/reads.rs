@@ -1,7 +1,8 @@
 //! Strong reads: what one has returned no later one misses, and what cannot be believed is said to be so.
 
 use crate::bench::*;
-use ordermint::{Error, Group, Kind, MemoryReplica, Record, Replica, Version, Write};
+use ordermint::testing::FaultControl;
+use ordermint::{Error, Group, Kind, MemoryReplica, Record, Replica, Version, Where, Write};
 
 /// A version of an epoch before the store's, as an earlier process may have left it behind.
 const OLD: Version = Version { epoch: 1, counter: 77 };
@@ -164,4 +165,23 @@ fn a_void_reads_as_absent_and_stays_so() {
     assert_eq!(scanned(&store, bench.set, today()), []);
     ends(store.close()).expect("closed");
     assert_eq!(ends(bench.open().get(number)), Ok(None));
+}
+
+#[test]
+fn verify_tells_once_that_a_replica_cannot_be_read_and_finds_what_differs_on_the_others() {
+    for sicken in [|faults: &FaultControl| faults.fail_reads(1_000), |faults: &FaultControl| faults.panic_reads(1)] {
+        let bench = Bench::new(3, 2, 2);
+        let mut acknowledged = Acknowledged::new();
+        let store = bench.open();
+        create_some(&store, "order", 50, &mut acknowledged);
+        ends(store.close()).expect("closed");
+        bench.plant(0, bench.number(500), OLD, "only here");
+        sicken(&bench.faults[1]);
+        let mut findings = Vec::new();
+        let verified = bench.builder().verify(|finding| findings.push(finding)).expect("verified");
+        assert_eq!((verified.records, verified.findings), (101, findings.len() as u64));
+        assert_eq!(findings.iter().filter(|finding| finding.replica == 1).count(), 1, "{findings:?}");
+        assert!(findings.iter().any(|finding| finding.place == Where::Number(bench.number(500))), "{findings:?}");
+        bench.faults[1].fail_reads(0);
+    }
 }

@@ -42,13 +42,13 @@ fn mint_a_thousand(minter: &Minter) {
 }
 
 /// `work`, `turns` times on each of two threads at once; the time of the slower one.
-fn on_two_threads(turns: u64, work: impl Fn() + Sync) -> Duration {
+fn on_two_threads<T>(turns: u64, work: impl Fn() -> T + Sync) -> Duration {
     let start = Barrier::new(2);
     let run = || {
         start.wait();
         let began = Instant::now();
         for _ in 0..turns {
-            work();
+            black_box(work());
         }
         began.elapsed()
     };
@@ -82,19 +82,11 @@ fn mint(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(2));
     group.bench_function("fetch_add/two_threads", |bench| {
         let shared = AtomicU64::new(0);
-        bench.iter_custom(|turns| {
-            on_two_threads(turns, || {
-                black_box(shared.fetch_add(1 << 10, Ordering::Relaxed));
-            })
-        });
+        bench.iter_custom(|turns| on_two_threads(turns, || shared.fetch_add(1 << 10, Ordering::Relaxed)));
     });
     group.bench_function("two_threads", |bench| {
         let minter = minter();
-        bench.iter_custom(|turns| {
-            on_two_threads(turns, || {
-                black_box(minter.mint().expect("a number"));
-            })
-        });
+        bench.iter_custom(|turns| on_two_threads(turns, || minter.mint().expect("a number")));
     });
     group.finish();
 }

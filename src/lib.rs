@@ -105,10 +105,8 @@ pub use replica::{
     Applied, Chunk, Damage, Group, GroupFull, Identity, Kind, Lookup, Marks, MemoryReplica, RangeDigest, Record, RecordError,
     Replica, ReplicaError, ScanLimit, Scanned, SledReplica, Standing, Version, Write,
 };
-pub use store::{
-    Builder, Compared, CreateAll, CreateOptions, Finding, Order, OrderStore, Page, Placed, ReadOptions, ReplicaState,
-    ReplicaStatus, Scan, SetState, SetStatus, Status, Verified, Where,
-};
+pub use set::{Compared, Order, Page, Placed, ReplicaState, ReplicaStatus, SetState, SetStatus};
+pub use store::{Builder, CreateAll, CreateOptions, Finding, OrderStore, ReadOptions, Scan, Status, Verified, Where};
 pub use time::{Clock, SystemClock};
 
 /// The code of the README, compiled and run with the other examples.

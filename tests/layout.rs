@@ -10,7 +10,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("replica", &["order", "config"]),
     ("quorum", &["order", "config", "replica"]),
     ("heal", &["order", "quorum", "replica"]),
-    ("set", &["order", "config", "pending", "replica", "quorum", "heal", "store"]),
+    ("set", &["order", "config", "pending", "replica", "quorum", "heal"]),
     ("store", &["order", "config", "pending", "replica", "set", "topology"]),
     ("testing", &["order", "config", "replica"]),
     ("config", &["order", "replica"]),

@@ -364,17 +364,20 @@ fn a_clock_that_panics_ends_minting_with_an_error() {
 
 #[test]
 fn a_dropped_minter_has_let_go_of_its_lease_store() {
-    struct Held(Disk, #[expect(dead_code, reason = "held for its drop")] Arc<()>);
+    struct Held {
+        disk: Disk,
+        _handle: Arc<()>,
+    }
     impl LeaseStore for Held {
         fn lease(&mut self, set: SetId, day: Day, count: u64) -> Result<Block, LeaseError> {
-            self.0.lease(set, day, count)
+            self.disk.lease(set, day, count)
         }
         fn newest_day(&mut self, set: SetId) -> Result<Option<Day>, LeaseError> {
-            self.0.newest_day(set)
+            self.disk.newest_day(set)
         }
     }
     let handle = Arc::new(());
-    let minter = Minter::new(set(), Held(Disk::default(), Arc::clone(&handle)), SystemClock).unwrap();
+    let minter = Minter::new(set(), Held { disk: Disk::default(), _handle: Arc::clone(&handle) }, SystemClock).unwrap();
     minter.mint().unwrap();
     drop(minter);
     assert_eq!(Arc::strong_count(&handle), 1);

@@ -114,6 +114,24 @@ fn a_signal_ends_a_create_that_waits_for_input() {
 }
 
 #[test]
+fn a_signal_ends_a_scan_after_a_whole_line() {
+    let (_scratch, home) = scratch();
+    let input: String = (0..20_000).map(|n| format!("order {n} {}\n", "x".repeat(100))).collect();
+    orderctl(["create", "--data", text(&home), "--quorum", "1,1,1"], input.as_bytes()).expect(0);
+    let whole = orderctl(["scan", "--data", text(&home)], b"").expect(0).out();
+    let mut child = start(["scan", "--data", text(&home)]);
+    let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
+    // It is in the middle of it: nobody reads, and a pipe does not hold so much.
+    let mut printed = line(&mut stdout) + "\n";
+    signal(&child, "TERM");
+    // The signal is waiting when the pipe has room again; what was printed until it was seen is read here.
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    stdout.read_to_string(&mut printed).expect("text");
+    assert_eq!(child.wait().expect("a child can be waited for").code(), Some(143));
+    assert!(whole.starts_with(&printed) && printed.ends_with('\n') && printed.len() < whole.len());
+}
+
+#[test]
 fn a_closed_standard_output_ends_quietly() {
     let (_scratch, home) = scratch();
     let input: String = (0..20_000).map(|n| format!("order {n}\n")).collect();

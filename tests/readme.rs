@@ -52,16 +52,14 @@ fn one_of_each() -> Vec<(&'static str, Error)> {
     let (set, day) = (SetId::MAX, Day::MIN);
     let number = OrderNumber::new(day, 1, set).expect("a number");
     let version = Version::default();
-    let token = WriteToken { number, version };
     let dir = || "dir".into();
     let not_attempted = |reason| Error::NotAttempted { reason };
     vec![
         ("Config", ConfigError::NoSets.into()),
         ("ParseOrderNumber", ParseOrderNumberError::Length { found: 0 }.into()),
         ("UnknownSet", Error::UnknownSet { set }),
-        ("DayDropped", Error::DayDropped { set, day, floor: day }),
         ("ValueTooLarge", Error::ValueTooLarge { bytes: 2, max: 1 }),
-        ("Ambiguous", Error::Ambiguous { token, acked: 1, failed: 0, in_flight: 2, need: 2 }),
+        ("Ambiguous", { Error::Ambiguous { token: WriteToken { number, version }, acked: 1, failed: 0, in_flight: 2, need: 2 } }),
         ("QuorumLost", Error::QuorumLost { set, need: 2, of: 3, good: 1, missing: Faults::default() }),
         ("DeadlineExceeded", Error::DeadlineExceeded { set, need: 2, asked: 3, good: 1 }),
         ("Unconfirmed", Error::Unconfirmed { number, need: 2 }),
@@ -79,7 +77,6 @@ fn one_of_each() -> Vec<(&'static str, Error)> {
         ("NoLease", not_attempted(NotAttempted::NoLease { set })),
         ("DayFull", not_attempted(NotAttempted::DayFull { set, day })),
         ("ClockJump", not_attempted(NotAttempted::ClockJump { set, known: day, clock: Day::MAX })),
-        ("BelowFloor", not_attempted(NotAttempted::BelowFloor { set, floor: day, clock: day })),
         ("ClockOutOfRange", not_attempted(NotAttempted::ClockOutOfRange { wall_ms: 0 })),
     ]
 }

@@ -1,4 +1,4 @@
-//! What people see while they wait: on standard error, and only where that is a terminal.
+//! What people see while they wait: on standard error, and only where that is a terminal and standard output is none.
 
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
@@ -10,22 +10,19 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// Counts `what`. Nothing is shown where standard error is no terminal.
+    /// Counts `what`, where somebody can see it.
     pub(crate) fn of(what: &'static str) -> Progress {
-        let bar = std::io::stderr().is_terminal().then(|| {
+        // A bar between the lines of the answer, on one terminal, would garble both.
+        let seen = std::io::stderr().is_terminal() && !std::io::stdout().is_terminal();
+        let bar = seen.then(|| {
             let bar = ProgressBar::new_spinner().with_message(what);
-            if let Ok(style) = ProgressStyle::with_template("{spinner} {human_pos} {msg} in {elapsed}, {per_sec}") {
+            if let Ok(style) = ProgressStyle::with_template("{spinner} {human_pos} {msg} in {elapsed}") {
                 bar.set_style(style);
             }
             bar.enable_steady_tick(Duration::from_millis(200));
             bar
         });
         Progress { bar }
-    }
-
-    /// Nothing to count: a place to complain only.
-    pub(crate) fn none() -> Progress {
-        Progress { bar: None }
     }
 
     pub(crate) fn add(&self, count: u64) {

@@ -7,12 +7,10 @@ use crate::output::{Gone, Output};
 use crate::progress::Progress;
 use ordermint::{Day, Error, OrderStore, SetId};
 use std::collections::BTreeMap;
-use std::io::IsTerminal;
 
 /// Prints the orders of one SET or all, of one day or all. What cannot be read is told on standard error; the rest is printed.
 pub(crate) fn run(store: &OrderStore, set: Option<SetId>, date: Option<Day>, interrupts: &Interrupts) -> Result<Exit, Gone> {
-    // A bar between lines on one terminal would garble both.
-    let progress = if std::io::stdout().is_terminal() { Progress::none() } else { Progress::of("orders") };
+    let progress = Progress::of("orders");
     let mut output = Output::new();
     let mut exit = Exit::Done;
     let mut tell = |error: &Error| {

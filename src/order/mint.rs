@@ -5,22 +5,23 @@
 //! **Why no number comes twice, and none from outside a block.** `next` is only ever changed by `fetch_add`, `fetch_max` and an exchange
 //! that adds: it never goes down, so no two changes return the same integer. What is left to show is that an integer which is handed
 //! out lies in an installed block. Blocks only go up, day after day and sequence after sequence. Blocks that continue one another count
-//! as one, from `base` to below `limit`; `half` lies in between. [`MintCore::install`] of a block that continues the one before stores
-//! `limit`, then `half`; of any other it raises `next` to `base`, then stores `base`, `limit`, `half`, in this order, the last two with
-//! `Release`. `limit` and `half` are 0 during a pause, and `half` is 0 in the second half of a block, too.
+//! as one, from `base` to below `limit`. `easy` lies in between: below it a number needs no further look. It is half of what is left at
+//! the install, so that somebody notices and fetches; then `late`, shortly before the end; then 0. [`MintCore::install`] of a block that
+//! continues the one before stores `limit`, `late`, `easy`; of any other it raises `next` to `base`, then stores `base`, `limit`, `late`,
+//! `easy`; in this order, and the last three with `Release`. During a pause `limit`, `late` and `easy` are 0.
 //!
-//! 1. *First half.* A minter loads `half` with `Acquire` **before** it adds. It then also sees that `next` had been raised to the
-//!    `base` that belongs to this `half`, so its integer is at least that `base`. If it is below `half`, it is in the block.
-//! 2. *Second half.* The first minters to find their integer at or above `half` set that to 0. From then on, until the next install, a
-//!    minter loads `limit` with `Acquire`, and only then exchanges `next` for one step more, only from below this `limit`. As before, it
-//!    sees `next` raised to the `base` that belongs to this `limit`, so the integer is in the block. Nothing is taken from beyond the
-//!    end, so a block that continues this one loses nothing. It takes an instruction or three more, for as long as a fetch takes.
-//! 3. *In between.* A minter whose add found an integer at or above `half` loads `limit` with `Acquire` and **afterwards** `base`. The
+//! 1. *Easy.* A minter loads `easy` with `Acquire` **before** it adds. It then also sees that `next` had been raised to the `base` that
+//!    belongs to this `easy`, so its integer is at least that `base`. If it is below `easy`, it is in the block. The minter that moves
+//!    `easy` from half to `late` has loaded `late` with `Acquire` and stores with `Release`, so that this holds of that value, too.
+//! 2. *Careful.* Once `easy` is 0, until the next install, a minter loads `limit` with `Acquire`, and only then exchanges `next` for one
+//!    step more, only from below this `limit`. As before, it sees `next` raised to the `base` that belongs to this `limit`, so the
+//!    integer is in the block. Nothing is taken from beyond the end, so a block that continues this one loses nothing.
+//! 3. *In between.* A minter whose add found an integer at or above `easy` loads `limit` with `Acquire` and **afterwards** `base`. The
 //!    `base` it sees belongs to the block of this `limit` or to a later one, because `base` is stored before `limit`. An integer from
 //!    `base` up to `limit` is in the block of `limit`: at or above a later `base` it would not be below this `limit`. An integer from the
 //!    gap before a new block, or left over from an older one, is below `base` as soon as it is below `limit`, and is dropped. So at a
-//!    change to a block that does not continue the one before, or where half a block is fewer numbers than there are threads, or at a
-//!    pause, one number per thread may be lost. `next` gets above `limit` by as much at most; the next day is 7 * 10^9 steps away.
+//!    change to a block that does not continue the one before, or where fewer numbers are left after `late` than there are threads, or
+//!    at a pause, one number per thread may be lost. `next` gets above `limit` by as much at most; the next day is 7 * 10^9 steps away.
 //!
 //! `model` walks through all interleavings of these steps, stale loads among them.
 
@@ -33,6 +34,10 @@ mod model;
 
 /// From one sequence to the next.
 const STEP: u64 = 1 << 10;
+/// How many numbers before the end, at most, minters begin to take care not to add beyond it: more than there are threads.
+const CAREFUL: u64 = 1 << 10;
+/// A block of fewer numbers than that is minted with care from its first one on.
+const TINY: u64 = 64;
 
 /// The installed block as atomics.
 pub(crate) struct MintCore {
@@ -46,9 +51,11 @@ pub(crate) struct MintCore {
 struct Apart<T>(T);
 
 struct Bounds {
-    /// Below it a number needs no further look; 0 in the second half of a block, and when there is nothing to mint.
-    half: AtomicU64,
+    /// Below it a number needs no further look; 0 near the end of a block, and when there is nothing to mint.
+    easy: AtomicU64,
     midnight_ms: AtomicI64,
+    /// What `easy` becomes in the second half.
+    late: AtomicU64,
     /// One past the last; 0 when there is nothing to mint.
     limit: AtomicU64,
     base: AtomicU64,
@@ -67,8 +74,8 @@ impl MintCore {
         MintCore::build(set, None)
     }
 
-    /// `alarm` is called once per installed block, by a minting thread, as soon as half of what was left at its install is used. It
-    /// must not block.
+    /// `alarm` is called once per installed block, by a minting thread, as soon as half of what was left at its install is used, or
+    /// earlier when that was little. It must not block.
     pub(crate) fn with_alarm(set: SetId, alarm: impl Fn() + Send + Sync + 'static) -> MintCore {
         MintCore::build(set, Some(Box::new(alarm)))
     }
@@ -77,8 +84,9 @@ impl MintCore {
         MintCore {
             next: Apart(AtomicU64::new(0)),
             block: Apart(Bounds {
-                half: AtomicU64::new(0),
+                easy: AtomicU64::new(0),
                 midnight_ms: AtomicI64::new(i64::MIN),
+                late: AtomicU64::new(0),
                 limit: AtomicU64::new(0),
                 base: AtomicU64::new(0),
                 end: AtomicU64::new(0),
@@ -97,32 +105,38 @@ impl MintCore {
         if wall_ms != i64::MIN && wall_ms >= block.midnight_ms.load(Ordering::Acquire) {
             return None;
         }
-        let half = block.half.load(Ordering::Acquire);
-        if half == 0 {
+        let easy = block.easy.load(Ordering::Acquire);
+        if easy == 0 {
             return self.mint_carefully();
         }
         let integer = self.next.0.fetch_add(STEP, Ordering::Relaxed);
-        if integer < half { OrderNumber::from_checked(integer) } else { self.past_half(integer, half) }
+        if integer < easy { OrderNumber::from_checked(integer) } else { self.past_easy(integer, easy) }
     }
 
-    /// An integer was taken that is not in the first half.
+    /// An integer was taken that is not below `easy`.
     #[cold]
     #[inline(never)]
-    fn past_half(&self, integer: u64, half: u64) -> Option<OrderNumber> {
+    fn past_easy(&self, integer: u64, easy: u64) -> Option<OrderNumber> {
         let block = &self.block.0;
+        let late = block.late.load(Ordering::Acquire);
+        let easier = if easy < late && integer < late { late } else { 0 };
         // When it fails, another thread did the same, or there is a new block.
-        let _ = block.half.compare_exchange(half, 0, Ordering::Relaxed, Ordering::Relaxed);
+        let _ = block.easy.compare_exchange(easy, easier, Ordering::Release, Ordering::Relaxed);
         self.ring();
         let limit = block.limit.load(Ordering::Acquire);
         let base = block.base.load(Ordering::Relaxed);
         if base <= integer && integer < limit { OrderNumber::from_checked(integer) } else { self.mint_carefully() }
     }
 
-    /// In the second half: never beyond the end.
+    /// Near the end: never beyond it.
     #[cold]
     #[inline(never)]
     fn mint_carefully(&self) -> Option<OrderNumber> {
         let limit = self.block.0.limit.load(Ordering::Acquire);
+        if limit == 0 {
+            return None;
+        }
+        self.ring();
         let mut next = self.next.0.load(Ordering::Relaxed);
         // Each turn but the last sees that another thread took a number, or that the exchange failed for no reason, which is rare.
         while next < limit {
@@ -136,7 +150,7 @@ impl MintCore {
 
     fn ring(&self) {
         let block = &self.block.0;
-        // The plain load spares the minters of the second half a write to a line that all of them read.
+        // The plain load spares a write to a line that all minters read.
         let first = !block.rang.load(Ordering::Relaxed) && !block.rang.swap(true, Ordering::Relaxed);
         if let (true, Some(alarm)) = (first, &block.alarm) {
             alarm();
@@ -164,7 +178,8 @@ impl MintCore {
 
     /// Nothing is minted until `resume`, or until a block is installed. A call under way may still return a number.
     pub(crate) fn pause(&self) {
-        self.block.0.half.store(0, Ordering::Release);
+        self.block.0.easy.store(0, Ordering::Release);
+        self.block.0.late.store(0, Ordering::Release);
         self.block.0.limit.store(0, Ordering::Release);
     }
 
@@ -174,8 +189,9 @@ impl MintCore {
         let limit = bounds.end.load(Ordering::Relaxed);
         bounds.limit.store(limit, Ordering::Release);
         let next = self.next.0.load(Ordering::Relaxed);
-        let half = if next < limit { next + (limit - next) / 2 } else { 0 };
-        bounds.half.store(half, Ordering::Release);
+        let left = limit.saturating_sub(next);
+        bounds.late.store(limit - (left / 4).min(CAREFUL * STEP), Ordering::Release);
+        bounds.easy.store(if left < TINY * STEP { 0 } else { next + left / 2 }, Ordering::Release);
     }
 
     /// Sequences left in the installed block, whether paused or not.
@@ -237,6 +253,22 @@ mod tests {
         let expected: Vec<_> = (40..45).map(|sequence| OrderNumber::new(day("2026-11-22"), sequence, set()).unwrap()).collect();
         assert_eq!(numbers, expected);
         assert_eq!((core.left(), core.try_mint(ANY_TIME)), (0, None));
+    }
+
+    #[test]
+    fn blocks_of_every_size_that_continue_one_another_skip_nothing() {
+        for length in (1..200).chain([5_000]) {
+            let core = MintCore::new(set());
+            let mut minted = Vec::new();
+            for round in 0..3 {
+                core.install(block("2026-11-22", round * length, round * length + length), 0);
+                minted.extend(sequences(&core));
+                core.pause();
+                core.resume();
+                assert_eq!(core.try_mint(ANY_TIME), None);
+            }
+            assert_eq!(minted, (0..3 * length).collect::<Vec<_>>());
+        }
     }
 
     #[test]
@@ -306,26 +338,31 @@ mod tests {
         let core = MintCore::with_alarm(set(), move || {
             counted.fetch_add(1, Ordering::Relaxed);
         });
-        core.install(block("2026-11-22", 0, 10), 0);
-        for _ in 0..5 {
+        for round in 0..2 {
+            core.install(block("2026-11-22", round as u64 * 100, round as u64 * 100 + 100), 0);
+            for _ in 0..50 {
+                core.try_mint(ANY_TIME);
+            }
+            assert_eq!(rings.load(Ordering::Relaxed), round);
             core.try_mint(ANY_TIME);
+            assert_eq!(rings.load(Ordering::Relaxed), round + 1);
+            assert_eq!(sequences(&core).len(), 49);
+            assert_eq!(rings.load(Ordering::Relaxed), round + 1);
         }
-        assert_eq!(rings.load(Ordering::Relaxed), 0);
-        assert_eq!(sequences(&core).len(), 5);
-        assert_eq!(rings.load(Ordering::Relaxed), 1);
-        core.install(block("2026-11-22", 10, 20), 0);
-        sequences(&core);
-        assert_eq!(rings.load(Ordering::Relaxed), 2);
+        // A block so small that half of it is nothing to wait for.
+        core.install(block("2026-11-22", 200, 203), 0);
+        core.try_mint(ANY_TIME);
+        assert_eq!(rings.load(Ordering::Relaxed), 3);
     }
 
     #[test]
     fn late_adds_of_an_older_block_are_neither_used_nor_given_out_again() {
         let core = MintCore::new(set());
         core.install(block("2026-11-22", 0, 2), 0);
-        // Five threads have loaded `half` and add; then the next block comes.
+        // Five threads have loaded `easy` and add; then the next block comes.
         let taken: Vec<_> = (0..5).map(|_| core.next.0.fetch_add(STEP, Ordering::Relaxed)).collect();
         core.install(block("2026-11-22", 4, 10), 0);
-        let late: Vec<_> = taken.iter().filter_map(|&taken| core.past_half(taken, 1)).map(OrderNumber::sequence).collect();
+        let late: Vec<_> = taken.iter().filter_map(|&taken| core.past_easy(taken, 1)).map(OrderNumber::sequence).collect();
         // 0 and 1 come too late, 2 and 3 are in the gap; 4 belongs to the new block. Who lost one takes another.
         assert_eq!(late, [5, 6, 7, 8, 4]);
         assert_eq!(sequences(&core), [9]);
@@ -368,7 +405,7 @@ mod tests {
             let threads: Vec<_> = (0..4).map(|_| scope.spawn(minter)).collect();
             let mut blocks = Vec::new();
             let (mut today, mut mark) = (day("2026-12-28"), 0);
-            for turn in 0..6_000 {
+            for _ in 0..1_500 {
                 match rng.u8(0..10) {
                     0 => (today, mark) = (today.next().unwrap(), rng.u64(0..3)),
                     1 | 2 => mark += rng.u64(1..5),
@@ -380,7 +417,9 @@ mod tests {
                 core.install(next, 0);
                 blocks.push(next);
                 mark = end;
-                if turn % 4 == 0 {
+                // The next install comes upon minters somewhere in the block, or waiting at its end.
+                let leave = rng.u64(0..=next.end - next.first);
+                while core.left() > leave {
                     std::thread::yield_now();
                 }
             }

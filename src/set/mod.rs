@@ -1,10 +1,14 @@
 //! What a SET can do, and the one engine that does it today. An existing engine can stand beside it later.
 
+mod answers;
 pub(crate) mod replicated;
+mod status;
+
+pub use answers::{Order, Page, Placed};
+pub use status::{Compared, ReplicaState, ReplicaStatus, SetState, SetStatus};
 
 use crate::order::{Day, OrderNumber, SetId};
 use crate::pending::Pending;
-use crate::store::{Compared, Order, Page, Placed, SetStatus};
 use std::fmt;
 use std::time::Instant;
 

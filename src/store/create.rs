@@ -2,23 +2,12 @@
 
 use super::{Inner, OrderStore};
 use crate::error::{Error, NotAttempted};
-use crate::order::OrderNumber;
 use crate::pending::Pending;
-use crate::replica::Version;
+use crate::set::Placed;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-
-/// Where a new order went.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub struct Placed {
-    /// Its number.
-    pub number: OrderNumber,
-    /// Its first version.
-    pub version: Version,
-}
 
 /// How to create.
 #[derive(Clone, Debug, Default)]

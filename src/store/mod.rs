@@ -9,17 +9,17 @@ mod status;
 mod verify;
 
 pub use builder::Builder;
-pub use create::{CreateAll, CreateOptions, Placed};
-pub use read::{Order, ReadOptions};
-pub use scan::{Page, Scan};
-pub use status::{Compared, ReplicaState, ReplicaStatus, SetState, SetStatus, Status};
+pub use create::{CreateAll, CreateOptions};
+pub use read::ReadOptions;
+pub use scan::Scan;
+pub use status::Status;
 pub use verify::{Finding, Verified, Where};
 
 use crate::config::Settings;
 use crate::error::Error;
 use crate::order::{Day, OrderNumber, SetId};
 use crate::pending::Pending;
-use crate::set::Shard;
+use crate::set::{Compared, Order, Page, Placed, Shard};
 use crate::topology::{Choice, SetMap};
 use std::fmt;
 use std::sync::Arc;

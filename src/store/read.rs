@@ -1,26 +1,9 @@
 //! Reading one order.
 
-use super::Compared;
 use crate::error::Error;
-use crate::order::OrderNumber;
 use crate::pending::Pending;
-use crate::replica::Version;
-use bytes::Bytes;
+use crate::set::Compared;
 use std::time::Duration;
-
-/// An order as read.
-#[derive(Clone, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub struct Order {
-    /// Its number.
-    pub number: OrderNumber,
-    /// Which of its versions this is.
-    pub version: Version,
-    /// The payload.
-    pub value: Bytes,
-    /// A newer version is known to exist. Never set by a strong read.
-    pub stale: bool,
-}
 
 /// How to read.
 #[derive(Clone, Debug)]

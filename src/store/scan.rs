@@ -1,21 +1,11 @@
 //! Reading a day in order of number.
 
 use super::OrderStore;
-use super::read::Order;
 use crate::error::Error;
-use crate::order::{Day, OrderNumber, SetId};
+use crate::order::{Day, SetId};
 use crate::pending::Pending;
+use crate::set::{Order, Page};
 use std::fmt;
-
-/// A part of a day.
-#[derive(Clone, PartialEq, Debug)]
-#[non_exhaustive]
-pub struct Page {
-    /// In order of number; an error stands where orders cannot be read.
-    pub orders: Vec<Result<Order, Error>>,
-    /// Where the next page goes on; `None` at the end of the day.
-    pub next: Option<OrderNumber>,
-}
 
 /// The orders of a day. After an error that speaks of one order it goes on with the next; after one that speaks of the SET
 /// it ends.

@@ -45,6 +45,11 @@ impl Image {
         Ok(copy)
     }
 
+    /// Leaves the file where it is.
+    pub(crate) fn outlive(self) {
+        std::mem::forget(self);
+    }
+
     /// Copies it while it is mounted and nobody writes. A disk stops at one moment and copying takes a while, so a copy counts
     /// only if nothing reached the disk meanwhile.
     pub(crate) fn copy_at_rest(&self, mount: &Mount, to: PathBuf) -> Result<Image> {

@@ -16,6 +16,8 @@ use std::process::ExitCode;
 
 /// Numbers that there are before one is written for the second time.
 const FIRST_NUMBERS: u64 = 2_000;
+/// The store's cap.
+const VALUE_BYTES_MAX: usize = 7 * 1024;
 
 fn set() -> SetId {
     SetId::new(7).expect("below 1,000")
@@ -28,7 +30,7 @@ fn number(sequence: u64) -> OrderNumber {
 
 fn record(seed: u64, sequence: u64, version: Version) -> Record {
     let mut rng = fastrand::Rng::with_seed(seed ^ sequence.rotate_left(40) ^ u64::from(version.epoch) << 56 ^ version.counter);
-    let mut value = vec![0; rng.usize(50..400)];
+    let mut value = vec![0; if rng.u8(..) == 0 { rng.usize(..=VALUE_BYTES_MAX) } else { rng.usize(50..400) }];
     rng.fill(&mut value);
     Record { kind: Kind::Order, version, generation: 0, value: value.into() }
 }

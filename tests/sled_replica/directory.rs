@@ -1,7 +1,7 @@
 //! Whose directory it is, who has it open, and what is left lying about in it.
 
 use super::bench::*;
-use ordermint::{Group, Lookup, OpenReplica, Replica, ReplicaError, SledReplica, Standing, Write};
+use ordermint::{Group, Lookup, OpenReplica, OrderNumber, Replica, ReplicaError, SetId, SledReplica, Standing, Write};
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
@@ -233,16 +233,17 @@ fn fill_and_open_again(home: &Home) {
 }
 
 #[test]
-fn garbled_bytes_are_refused_before_anything_is_written() {
+fn a_number_of_another_set_is_refused_in_writing_and_in_reading() {
     let home = Home::new();
     let replica = home.formed();
-    let mut garbled = Group::new(1);
-    garbled.push(Write::new(number(day(0), 1), &record(1, "one"), true)).unwrap();
-    assert_eq!(replica.apply(&garbled).map(|applied| applied.refused), Ok(vec![]));
-    // A write for one number under the name of another cannot be made from outside; a number of another SET can.
-    let other = ordermint::OrderNumber::new(day(0), 1, ordermint::SetId::new(8).unwrap()).unwrap();
+    let other = OrderNumber::new(day(0), 1, SetId::new(8).unwrap()).unwrap();
     let mut foreign = Group::new(1);
     foreign.push(Write::new(other, &record(1, "one"), true)).unwrap();
-    assert_eq!(replica.apply(&foreign), Err(ReplicaError::WrongSet { number: other, set: SET }));
-    assert_eq!(replica.get(other), Err(ReplicaError::WrongSet { number: other, set: SET }));
+    let refused = ReplicaError::WrongSet { number: other, set: SET };
+    assert_eq!(replica.apply(&foreign), Err(refused.clone()));
+    assert_eq!(replica.get(other), Err(refused.clone()));
+    assert_eq!(replica.scan(day(0), Some(other), ALL), Err(refused));
+    assert_eq!(replica.days(), Ok(vec![]));
+    // Nothing was written, so nothing is out.
+    apply(&replica, &fresh(day(0), 0..3, 1));
 }

@@ -119,12 +119,18 @@ impl Book {
 
     fn write(&mut self) -> Result<(), ReplicaError> {
         self.written = Instant::now();
-        self.file.write(&mut self.superblock)
+        if self.is_evidence() { Ok(()) } else { self.file.write(&mut self.superblock) }
     }
 
     fn write_both(&mut self) -> Result<(), ReplicaError> {
         self.written = Instant::now();
-        self.file.write_both(&mut self.superblock)
+        if self.is_evidence() { Ok(()) } else { self.file.write_both(&mut self.superblock) }
+    }
+
+    /// Neither copy could be read when the replica was opened. What is left of them may still tell somebody who it was, and is
+    /// not written over; nothing is ever applied to such a replica.
+    fn is_evidence(&self) -> bool {
+        self.superblock.identity.is_none() && self.superblock.limbo.is_some()
     }
 
     fn standing(&self, is_empty: bool) -> Standing {

@@ -11,7 +11,7 @@ use crate::order::Day;
 use crate::pending::{Pending, Promise};
 use crate::quorum::Mask;
 use crate::replica::{RangeDigest, ReplicaError};
-use crate::store::Compared;
+use crate::set::Compared;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 

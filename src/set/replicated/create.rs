@@ -9,7 +9,7 @@ use crate::order::{MintState, OrderNumber};
 use crate::pending::{Pending, Promise};
 use crate::quorum::{Tally, Verdict};
 use crate::replica::{Draft, Kind, Version, Write};
-use crate::store::Placed;
+use crate::set::Placed;
 use parking_lot::Mutex;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;

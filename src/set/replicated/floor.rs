@@ -55,11 +55,12 @@ impl Core {
             Err(error) => return Pending::ready(Err(error)),
         };
         let (promise, pending) = Pending::new();
+        // Held until the writes are queued: replicas see floors in the order in which they rise, so a lower one that is raised at
+        // the same time cannot be what stays on disk.
+        let mut highest = self.floor_asked.lock();
+        let day = highest.map_or(day, |highest| highest.max(day));
+        *highest = Some(day);
         let voters = self.voters();
-        // Two calls at once must not reach one replica in one order and another in the other: the lower day would stay.
-        let mut told = self.floor_told.lock();
-        let day = told.map_or(day, |told| told.max(day));
-        *told = Some(day);
         let tally = Tally::new(self.quorum.majority_of_n(), voters);
         let state = Mutex::new(State { tally, faults: Vec::new(), promise: Some(promise) });
         let op = Arc::new(FloorOp { day, held, deadline, state });
@@ -75,7 +76,7 @@ impl Core {
                 op.answered(self, index, Err(ReplicaError::Out { reason: "too much waits for it".to_owned() }));
             }
         }
-        drop(told);
+        drop(highest);
         op.settle(self, &mut op.state.lock());
         let weak: Weak<FloorOp> = Arc::downgrade(&op);
         self.watch(deadline, weak);

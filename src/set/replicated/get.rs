@@ -11,7 +11,7 @@ use crate::order::OrderNumber;
 use crate::pending::Pending;
 use crate::quorum::{Answer, Mask, Outcome, ReadRound, Step};
 use crate::replica::{Kind, Record, ReplicaError, Write};
-use crate::store::Order;
+use crate::set::Order;
 use parking_lot::Mutex;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};

@@ -37,7 +37,7 @@ use crate::order::{Day, MintCore, MintState, OrderNumber, SetId};
 use crate::pending::{Pending, Promise};
 use crate::quorum::Mask;
 use crate::replica::ReplicaError;
-use crate::store::{Compared, Order, Page, Placed, ReplicaState, ReplicaStatus, SetState, SetStatus};
+use crate::set::{Compared, Order, Page, Placed, ReplicaState, ReplicaStatus, SetState, SetStatus};
 use crate::time::{Clock, GuardedClock};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -83,11 +83,11 @@ pub(crate) struct Core {
     mint: MintCore,
     mint_state: Mutex<MintState>,
     minting_on: Mutex<Option<Day>>,
-    in_flight: Arc<InFlight>,
     /// The last day given up.
     floor: Mutex<Option<Day>>,
-    /// The last day that any replica was told to give up, held while they are told: a lower one never follows a higher one.
-    floor_told: Mutex<Option<Day>>,
+    /// The highest floor that anybody asked for in this process, whether it is durable yet or not.
+    floor_asked: Mutex<Option<Day>>,
+    in_flight: Arc<InFlight>,
     notifier: Notifier,
     mail: Mail,
     timers: Mutex<Timers>,
@@ -128,18 +128,15 @@ impl ReplicatedSet {
             lanes,
             voting: AtomicU16::new(u16::MAX),
             submit: Mutex::default(),
+            // The next block is fetched at half, not when somebody finds nothing.
             mint: MintCore::with_alarm(id, {
                 let me = me.clone();
-                move || {
-                    if let Some(core) = me.upgrade() {
-                        core.post(Event::NumbersWanted);
-                    }
-                }
+                move || me.upgrade().into_iter().for_each(|core| core.post(Event::Wake))
             }),
             mint_state: Mutex::new(MintState::Ready),
             minting_on: Mutex::new(None),
             floor: Mutex::new(floor),
-            floor_told: Mutex::new(floor),
+            floor_asked: Mutex::new(floor),
             notifier: Notifier::new(Arc::clone(&in_flight)),
             in_flight,
             mail: Mail::default(),

@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::pending::Promise;
-use crate::store::Placed;
+use crate::set::Placed;
 use parking_lot::{Condvar, Mutex};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;

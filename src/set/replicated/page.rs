@@ -12,7 +12,7 @@ use crate::order::{Day, OrderNumber};
 use crate::pending::{Pending, Promise};
 use crate::quorum::{Mask, Merged, merge};
 use crate::replica::{Chunk, ReplicaError, ScanLimit, Scanned};
-use crate::store::{Order, Page};
+use crate::set::{Order, Page};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};

@@ -1,0 +1,40 @@
+//! What a SET answers with: plain values.
+
+use crate::error::Error;
+use crate::order::OrderNumber;
+use crate::replica::Version;
+use bytes::Bytes;
+
+/// Where a new order went.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Placed {
+    /// Its number.
+    pub number: OrderNumber,
+    /// Its first version.
+    pub version: Version,
+}
+
+/// An order as read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Order {
+    /// Its number.
+    pub number: OrderNumber,
+    /// Which of its versions this is.
+    pub version: Version,
+    /// The payload.
+    pub value: Bytes,
+    /// A newer version is known to exist. Never set by a strong read.
+    pub stale: bool,
+}
+
+/// A part of a day.
+#[derive(Clone, PartialEq, Debug)]
+#[non_exhaustive]
+pub struct Page {
+    /// In order of number; an error stands where orders cannot be read.
+    pub orders: Vec<Result<Order, Error>>,
+    /// Where the next page goes on; `None` at the end of the day.
+    pub next: Option<OrderNumber>,
+}

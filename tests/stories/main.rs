@@ -11,4 +11,5 @@ mod pressure;
 mod quorums;
 mod reads;
 mod scans;
+mod seeds;
 mod sick;

@@ -58,6 +58,7 @@ fn one_of_each() -> Vec<(&'static str, Error)> {
         ("Config", ConfigError::NoSets.into()),
         ("ParseOrderNumber", ParseOrderNumberError::Length { found: 0 }.into()),
         ("UnknownSet", Error::UnknownSet { set }),
+        ("DayDropped", Error::DayDropped { set, day, floor: day }),
         ("ValueTooLarge", Error::ValueTooLarge { bytes: 2, max: 1 }),
         ("Ambiguous", { Error::Ambiguous { token: WriteToken { number, version }, acked: 1, failed: 0, in_flight: 2, need: 2 } }),
         ("QuorumLost", Error::QuorumLost { set, need: 2, of: 3, good: 1, missing: Faults::default() }),
@@ -77,6 +78,7 @@ fn one_of_each() -> Vec<(&'static str, Error)> {
         ("NoLease", not_attempted(NotAttempted::NoLease { set })),
         ("DayFull", not_attempted(NotAttempted::DayFull { set, day })),
         ("ClockJump", not_attempted(NotAttempted::ClockJump { set, known: day, clock: Day::MAX })),
+        ("BelowFloor", not_attempted(NotAttempted::BelowFloor { set, floor: day, clock: day })),
         ("ClockOutOfRange", not_attempted(NotAttempted::ClockOutOfRange { wall_ms: 0 })),
     ]
 }

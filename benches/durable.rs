@@ -25,7 +25,7 @@ fn payload(n: u64) -> Vec<u8> {
 fn raw(home: &Path, orders: u64, replicas: usize, group: u64, per_value: u64) -> f64 {
     let opened: Vec<(sled::Db, File)> = (0..replicas)
         .map(|replica| {
-            let dir = home.join(format!("raw-{group}-{per_value}-{replica}"));
+            let dir = home.join(format!("raw-{replicas}-{group}-{per_value}-{replica}"));
             let db = sled::Config::new()
                 .path(&dir)
                 .segment_size(2 << 20)

@@ -11,8 +11,8 @@ use crate::order::SetId;
 use crate::replica::{Group, Identity, Replica, ReplicaError, Standing, peek_identity};
 use crate::set::Shard;
 use crate::set::replicated::{
-    LaneSeed, Opened, ReplicatedSet, Role, Seed, claim_epoch, each_at_once, guarded, read_floor, read_lease_marks,
-    witness_rollbacks,
+    LaneSeed, Opened, ReplicatedSet, Role, Seed, claim_epoch, each_at_once, guarded, raise_above_held, read_floor,
+    read_lease_marks, witness_rollbacks,
 };
 use crate::topology::{MapEntry, SetMap};
 use std::hash::{BuildHasher, Hasher};
@@ -83,7 +83,10 @@ pub(super) fn open(builder: Builder) -> Result<OrderStore, Error> {
         }
         witness_rollbacks(lanes);
         let mut epoch = claim_epoch(lanes, map.quorum, settings.open_timeout);
-        let marks = if epoch > 0 { read_lease_marks(lanes, settings.open_timeout) } else { Default::default() };
+        let mut marks = if epoch > 0 { read_lease_marks(lanes, settings.open_timeout) } else { Default::default() };
+        if epoch > 0 {
+            raise_above_held(lanes, set.id, &mut marks, settings.open_timeout);
+        }
         let floor = read_floor(lanes, settings.open_timeout);
         if lanes.iter().filter(|lane| lane.role == Role::Voting).count() < usize::from(map.quorum.claim()) {
             epoch = 0;

@@ -163,6 +163,24 @@ fn an_absurd_mark_on_one_replica_is_not_believed() {
     }
 }
 
+#[test]
+fn numbers_that_are_held_are_not_minted_again_although_every_mark_rolled_back() {
+    let bench = Bench::new(3, 2, 2);
+    let store = bench.open();
+    let mut acknowledged = Acknowledged::new();
+    create_some(&store, "before", 20, &mut acknowledged);
+    ends(store.close()).expect("closes");
+    drop(store);
+    for index in 0..3 {
+        bench.plant_meta(index, &format!("lease/{}", today()), &3u64.to_be_bytes());
+    }
+    let store = bench.open();
+    let before = acknowledged.len();
+    create_some(&store, "after", 20, &mut acknowledged);
+    assert_eq!(acknowledged.len(), before + 20, "no number came twice");
+    all_are_there(&store, &acknowledged);
+}
+
 /// A clock whose owner made a mistake.
 struct Panics {
     clock: ManualClock,

@@ -22,7 +22,9 @@ mod page;
 mod worker;
 
 pub(crate) use lane::Role;
-pub(crate) use open::{LaneSeed, Opened, claim_epoch, each_at_once, read_floor, read_lease_marks, witness_rollbacks};
+pub(crate) use open::{
+    LaneSeed, Opened, claim_epoch, each_at_once, raise_above_held, read_floor, read_lease_marks, witness_rollbacks,
+};
 pub(crate) use worker::guarded;
 
 use self::coordinator::{Closing, Event, Mail, Timers};

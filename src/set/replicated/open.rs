@@ -5,8 +5,8 @@ use super::lane::Role;
 use super::leases::{LEASE_PREFIX, decode_mark};
 use super::worker::guarded;
 use crate::config::Quorum;
-use crate::order::Day;
-use crate::replica::{Replica, ReplicaError};
+use crate::order::{Day, OrderNumber, SetId};
+use crate::replica::{Replica, ReplicaError, ScanLimit, Scanned};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
@@ -114,6 +114,46 @@ pub(crate) fn read_lease_marks(lanes: &mut [LaneSeed], timeout: Duration) -> BTr
         *newest = mark.max(*newest);
     }
     marks
+}
+
+/// How long a witness that may be missed is waited for.
+const SECOND_WITNESS: Duration = Duration::from_secs(1);
+
+/// How many of the newest days are looked through for numbers above their marks. Nothing is ever minted on older ones.
+const NEWEST_DAYS: usize = 3;
+
+/// Raises the marks above every number that any voter holds. A second witness beside the majority's marks: should the databases
+/// of meta data have rolled back where no mark tells, the orders themselves still say which numbers were given out. Costs one
+/// look above each mark, where nothing is found as a rule; a replica that hangs in it is not waited for long.
+pub(crate) fn raise_above_held(lanes: &[LaneSeed], set: SetId, marks: &mut BTreeMap<Day, u64>, timeout: Duration) {
+    let known = marks.clone();
+    let answers = on_voters(lanes, timeout.min(SECOND_WITNESS), move |replica| {
+        let mut ends = Vec::new();
+        for day in replica.days()?.into_iter().rev().take(NEWEST_DAYS) {
+            let mark = known.get(&day).copied().unwrap_or(0);
+            let mut after = mark.checked_sub(1).and_then(|last| OrderNumber::new(day, last, set).ok());
+            // Each turn begins above the one before, so this ends with the day.
+            loop {
+                let chunk = replica.scan(day, after, ScanLimit { records: 4_096, bytes: 4 << 20 })?;
+                // Damage may reach far above what was ever minted, and says nothing.
+                let found = chunk.items.iter().filter_map(|item| match item {
+                    Scanned::Found(number, _) => Some(number.sequence() + 1),
+                    Scanned::Damaged { .. } => None,
+                });
+                ends.extend(found.max().map(|end| (day, end)));
+                match chunk.upto {
+                    Some(upto) if after.is_none_or(|after| after < upto) => after = Some(upto),
+                    _ => break,
+                }
+            }
+        }
+        Ok(ends)
+    });
+    // Whoever cannot say is no worse a witness than none.
+    for (day, end) in answers.into_iter().flatten().flatten() {
+        let mark = marks.entry(day).or_insert(end);
+        *mark = end.max(*mark);
+    }
 }
 
 /// The last day given up: the latest that any voter knows of. A voter that cannot say is out.

@@ -155,7 +155,8 @@ impl Core {
                 drop(submit);
                 return self.refuse(held, not_attempted(reason));
             }
-            Ok(()) => match self.mint.try_mint(wall_ms) {
+            // Nobody overtakes those who wait for numbers: creates are numbered in the order in which they came.
+            Ok(()) => match submit.parked.is_empty().then(|| self.mint.try_mint(wall_ms)).flatten() {
                 Some(number) => self.send(&mut submit, number, parked),
                 None => {
                     if let Some(reason) = self.cannot_mint() {

@@ -24,7 +24,8 @@ struct Model {
     held: BTreeMap<(u16, u8), Held>,
 }
 
-/// What a replica holds: records, and meta values (leases, the SET map).
+/// What a replica holds: records, and meta values. Without lease marks: they rest on a majority, and each open reads and writes them
+/// anew, so that one that is gone is back before anybody can name it.
 type Held = (BTreeMap<OrderNumber, Record>, Vec<(String, Bytes)>);
 
 impl Model {
@@ -63,7 +64,10 @@ fn examine(home: &Path, set: u16, index: u8) -> Option<Held> {
     copy_tree(&home.join(&place), &scratch.path().join(&place));
     let replica = open_replica(scratch.path(), set, index).ok()?;
     let found = match (replica.standing(), held_by(&replica), replica.meta_with_prefix("")) {
-        (Standing::Voting(_), Ok((held, false)), Ok(meta)) => Some((held, meta)),
+        (Standing::Voting(_), Ok((held, false)), Ok(mut meta)) => {
+            meta.retain(|(key, _)| !key.starts_with("lease/"));
+            Some((held, meta))
+        }
         _ => None,
     };
     let _ = replica.close();

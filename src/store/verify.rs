@@ -5,6 +5,7 @@ use crate::error::Error;
 use crate::order::{Day, OrderNumber, SetId};
 use crate::replica::{Record, Replica, ReplicaError, ScanLimit, Scanned, Standing};
 use crate::set::replicated::{Opened, guarded};
+use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
@@ -84,6 +85,7 @@ pub(super) fn verify(builder: Builder, mut report: impl FnMut(Finding)) -> Resul
         for day in days {
             verified.records += compare_day(day, &replicas, &mut tell);
         }
+        compare_meta(&replicas, &mut tell);
         for (index, replica) in &replicas {
             if let Err(error) = guarded(|| replica.close()) {
                 tell(*index, Where::Replica, format!("does not close: {error}"));
@@ -237,5 +239,29 @@ fn tell_odd_ones(number: OrderNumber, copies: &[(u8, Option<Record>)], tell: &mu
             Some(record) => format!("version {} with {} bytes, others differ", record.version, record.value.len()),
         };
         tell(*index, Where::Number(number), what);
+    }
+}
+
+/// Tells whose meta values differ from those that most share. Lease marks are passed over: they move by majority and may
+/// differ after a kill, and each open reads and writes them anew.
+fn compare_meta(replicas: &[(u8, Arc<dyn Replica>)], tell: &mut impl FnMut(u8, Where, String)) {
+    let mut held: Vec<(u8, BTreeMap<String, Bytes>)> = Vec::new();
+    for (index, replica) in replicas {
+        match guarded(|| replica.meta_with_prefix("")) {
+            Ok(values) => held.push((*index, values.into_iter().filter(|(key, _)| !key.starts_with("lease/")).collect())),
+            Err(error) => tell(*index, Where::Replica, error.to_string()),
+        }
+    }
+    let keys: BTreeSet<String> = held.iter().flat_map(|(_, values)| values.keys().cloned()).collect();
+    for key in keys {
+        let shared = |value: Option<&Bytes>| held.iter().filter(|(_, values)| values.get(&key) == value).count();
+        let most = held.iter().map(|(_, values)| shared(values.get(&key))).max().unwrap_or(0);
+        for (index, values) in &held {
+            let same = shared(values.get(&key));
+            if same < held.len() && (same < most || most * 2 <= held.len()) {
+                let what = if values.contains_key(&key) { "differs from the others" } else { "is missing here" };
+                tell(*index, Where::Replica, format!("the meta value {key:?} {what}"));
+            }
+        }
     }
 }

@@ -106,6 +106,9 @@ impl<T> Pending<T> {
     ///
     /// # Errors
     /// The outer error gives the operation back when the time was up; it goes on.
+    ///
+    /// # Panics
+    /// As [`Pending::wait`].
     pub fn wait_timeout(self, patience: Duration) -> Result<Result<T, Error>, Pending<T>> {
         let until = Instant::now().checked_add(patience);
         let slot = match self.state {

@@ -28,6 +28,9 @@ const SLED_LOCK_WAIT: Duration = Duration::from_secs(2);
 /// The file that holds the data.
 const DATA_FILE: &str = "db";
 
+/// The settings that a database was made with, checksummed; written before the data file.
+const SETTINGS: &str = "conf";
+
 /// Where sled puts values that are too large for a segment.
 const BLOBS: &str = "blobs";
 
@@ -89,6 +92,7 @@ impl Database {
             // snapshot that points to it: so it has to be on disk first.
             open_data(&data_path).and_then(|data| sync_data(&data, dir)).map_err(sound)?;
         } else {
+            remove_unfinished_settings(dir).map_err(sound)?;
             // Also the one that sled would make, readable by everybody.
             make_dirs(&dir.join(BLOBS)).map_err(sound)?;
         }
@@ -110,7 +114,7 @@ impl Database {
     /// What sled does not sync by itself in a new database: its settings, and the names.
     fn make_durable(&self) -> Result<(), ReplicaError> {
         self.sync().map_err(|failure| failure.error)?;
-        let settings = self.dir.join("conf");
+        let settings = self.dir.join(SETTINGS);
         File::open(&settings).and_then(|file| file.sync_all()).map_err(|error| io_error("sync", &settings, &error))?;
         sync_dir(&self.dir)?;
         self.dir.parent().map_or(Ok(()), sync_dir)
@@ -221,6 +225,16 @@ fn remove_unfinished_snapshots(dir: &Path) -> Result<(), ReplicaError> {
         }
     }
     Ok(())
+}
+
+/// sled writes its settings before it makes the data file. A kill between the two may leave half of them, which no open
+/// accepts; without a data file they are about nothing.
+fn remove_unfinished_settings(dir: &Path) -> Result<(), ReplicaError> {
+    let path = dir.join(SETTINGS);
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(io_error("remove", &path, &error)),
+        _ => Ok(()),
+    }
 }
 
 fn open_sled(config: &sled::Config, dir: &Path) -> Result<sled::Db, OpenFailure> {

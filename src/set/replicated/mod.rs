@@ -1,36 +1,28 @@
 //! A SET kept by quorum on replicas of its own.
 //!
-//! Threads, all of this SET alone: for each replica a worker that writes and a reader that reads (`worker.rs`), a coordinator
-//! that keeps deadlines, leases and comparisons (`coordinator.rs`), and a notifier on which callers' wakers run
-//! (`notify.rs`). Callers' threads only mint, queue and leave (`create.rs`, `get.rs`, `page.rs`).
+//! Threads, all of this SET alone: for each replica a worker that writes and a reader that reads (`lanes/`), a coordinator
+//! that keeps deadlines, leases and comparisons, and a notifier on which callers' wakers run (both in `upkeep/`). Callers' threads
+//! only mint, queue and leave (`writes/`, `reads/`).
 //!
 //! Locks, in the order in which they may be held together: submit, then one of {lane's role, a queue, a create's state, mint
 //! state, mail, notifier}; a page's state, then submit or a read's state; a read's state, then one of {role, queue, ranges, timers,
 //! notifier}. No lock is held while a replica is called, or a waker.
 
-mod compare;
-mod coordinator;
-mod create;
-mod days;
-mod floor;
-mod get;
-mod lane;
-mod leases;
-mod notify;
-mod open;
-mod page;
-mod worker;
+mod lanes;
+mod reads;
+mod upkeep;
+mod writes;
 
-pub(crate) use lane::Role;
-pub(crate) use open::{
+pub(crate) use lanes::lane::Role;
+pub(crate) use lanes::worker::guarded;
+pub(crate) use upkeep::open::{
     LaneSeed, Opened, claim_epoch, each_at_once, raise_above_held, read_floor, read_lease_marks, witness_rollbacks,
 };
-pub(crate) use worker::guarded;
 
-use self::coordinator::{Closing, Event, Mail, Timers};
-use self::create::Submit;
-use self::lane::Lane;
-use self::notify::{InFlight, Notifier};
+use self::lanes::lane::Lane;
+use self::upkeep::coordinator::{Closing, Event, Mail, Timers};
+use self::upkeep::notify::{InFlight, Notifier};
+use self::writes::create::Submit;
 use super::Shard;
 use crate::config::{Quorum, Settings};
 use crate::error::Error;
@@ -110,7 +102,7 @@ impl ReplicatedSet {
     /// [`Error::System`] when the system gives no more threads.
     pub(crate) fn start(seed: Seed) -> Result<ReplicatedSet, Error> {
         let Seed { id, weight, quorum, settings, clock, epoch, lanes, lease_marks, floor } = seed;
-        let seen = open::seen_by_peers(&lanes);
+        let seen = upkeep::open::seen_by_peers(&lanes);
         let lane = |((index, lane), seen): ((u8, LaneSeed), u64)| {
             let lane = Lane::new(index, lane.dir, lane.replica, lane.role, lane.applied, &settings);
             // What peers know of a replica that is not there is handed on, or the next group would make them forget it.
@@ -157,15 +149,15 @@ impl ReplicatedSet {
     }
 
     fn spawn_threads(&self, lease_marks: &[(Day, u64)]) -> Result<(), Error> {
-        let leases = leases::Leases::new(&self.core, lease_marks);
-        let compare = compare::Compare::new(lease_marks);
+        let leases = upkeep::leases::Leases::new(&self.core, lease_marks);
+        let compare = upkeep::compare::Compare::new(lease_marks);
         self.spawn("notify", |core| core.notifier.run())?;
         for lane in self.core.lanes.iter().filter(|lane| lane.replica.is_some()) {
             let index = lane.index;
-            self.spawn(&format!("write-{index}"), move |core| worker::run_worker(core, core.lane(index)))?;
-            self.spawn(&format!("read-{index}"), move |core| worker::run_reader(core.lane(index)))?;
+            self.spawn(&format!("write-{index}"), move |core| lanes::worker::run_worker(core, core.lane(index)))?;
+            self.spawn(&format!("read-{index}"), move |core| lanes::worker::run_reader(core.lane(index)))?;
         }
-        self.spawn("coord", move |core| coordinator::run(core, leases, compare))
+        self.spawn("coord", move |core| upkeep::coordinator::run(core, leases, compare))
     }
 
     fn spawn(&self, what: &str, run: impl FnOnce(&Arc<Core>) + Send + 'static) -> Result<(), Error> {

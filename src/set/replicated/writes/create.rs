@@ -1,15 +1,15 @@
 //! Creating an order in this SET: admit, mint, seal, hand to every voting replica; done when W have synced it.
 
-use super::Core;
-use super::coordinator::Event;
-use super::lane::Job;
-use super::notify::{Completion, Deliver, Held};
 use crate::error::{Error, Faults, NotAttempted, WriteToken};
 use crate::order::{MintState, OrderNumber};
 use crate::pending::{Pending, Promise};
 use crate::quorum::{Tally, Verdict};
 use crate::replica::{Draft, Kind, Version, Write};
 use crate::set::Placed;
+use crate::set::replicated::Core;
+use crate::set::replicated::lanes::lane::Job;
+use crate::set::replicated::upkeep::coordinator::Event;
+use crate::set::replicated::upkeep::notify::{Completion, Deliver, Held};
 use parking_lot::Mutex;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;

@@ -1,17 +1,17 @@
 //! Reading a stretch of a day: R voters are asked for the same stretch, or all while the day is dirty or any of them is
 //! damaged there. Where they differ, the number is read by itself.
 
-use super::Core;
-use super::coordinator::Timed;
 use super::get::as_order;
-use super::lane::ReadJob;
-use super::notify::{Completion, Deliver, Held};
-use super::worker::guarded;
 use crate::error::{Error, Faults};
 use crate::order::{Day, OrderNumber};
 use crate::pending::{Pending, Promise};
 use crate::quorum::{Mask, Merged, merge};
 use crate::replica::{Chunk, ReplicaError, ScanLimit, Scanned};
+use crate::set::replicated::Core;
+use crate::set::replicated::lanes::lane::ReadJob;
+use crate::set::replicated::lanes::worker::guarded;
+use crate::set::replicated::upkeep::coordinator::Timed;
+use crate::set::replicated::upkeep::notify::{Completion, Deliver, Held};
 use crate::set::{Order, Page};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;

@@ -1,9 +1,7 @@
 //! The retention floor: days up to it were given up. Durable on a majority before anything of such a day may be dropped, so
 //! that no coordinator that comes later mints on it or reads it.
 
-use super::Core;
 use super::coordinator::Timed;
-use super::lane::Job;
 use super::notify::{Completion, Deliver, Held};
 use crate::config::ConfigError;
 use crate::error::Error;
@@ -11,6 +9,8 @@ use crate::order::Day;
 use crate::pending::{Pending, Promise};
 use crate::quorum::{Tally, Verdict};
 use crate::replica::ReplicaError;
+use crate::set::replicated::Core;
+use crate::set::replicated::lanes::lane::Job;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::sync::{Arc, Weak};

@@ -1,11 +1,11 @@
 //! Leasing sequences from the SET's own replicas: carries out what [`LeaseBook`] decides, by majority.
 
-use super::Core;
 use super::coordinator::Event;
-use super::lane::Job;
 use crate::order::{Block, Day, LeaseAction, LeaseBook, LeaseEvent, OrderNumber};
 use crate::quorum::{Tally, Verdict};
 use crate::replica::ReplicaError;
+use crate::set::replicated::Core;
+use crate::set::replicated::lanes::lane::Job;
 use crate::time::Now;
 use bytes::Bytes;
 use std::collections::BTreeMap;

@@ -1,9 +1,9 @@
 //! The lane of one replica: its role, the jobs waiting for it, and what it missed.
 
-use super::create::CreateOp;
 use crate::config::Settings;
 use crate::order::OrderNumber;
 use crate::replica::{Replica, ReplicaError, Version, Write};
+use crate::set::replicated::writes::create::CreateOp;
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 use std::collections::{BTreeMap, VecDeque};

@@ -1,13 +1,13 @@
 //! The two threads of a replica. The worker writes: it takes whatever waits, as much as one sync may carry, applies it, and
 //! answers. Under load groups grow by themselves, so there is no timer. The reader reads.
 
-use super::Core;
-use super::coordinator::Event;
-use super::create::CreateOp;
 use super::lane::{Done, Job, Lane};
-use super::notify::Completion;
 use crate::order::Day;
 use crate::replica::{Group, Replica, ReplicaError};
+use crate::set::replicated::Core;
+use crate::set::replicated::upkeep::coordinator::Event;
+use crate::set::replicated::upkeep::notify::Completion;
+use crate::set::replicated::writes::create::CreateOp;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;

@@ -1,15 +1,15 @@
 //! Which days a SET holds orders of: what any voter says, once R of them have spoken.
 
-use super::Core;
-use super::coordinator::Timed;
-use super::lane::ReadJob;
-use super::notify::{Completion, Deliver, Held};
-use super::worker::guarded;
 use crate::error::Error;
 use crate::order::Day;
 use crate::pending::{Pending, Promise};
 use crate::quorum::Mask;
 use crate::replica::ReplicaError;
+use crate::set::replicated::Core;
+use crate::set::replicated::lanes::lane::ReadJob;
+use crate::set::replicated::lanes::worker::guarded;
+use crate::set::replicated::upkeep::coordinator::Timed;
+use crate::set::replicated::upkeep::notify::{Completion, Deliver, Held};
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};

@@ -1,14 +1,14 @@
 //! The coordinator of a SET: the thread that keeps deadlines, leases sequences, compares replicas after open and closes.
 
-use super::Core;
 use super::compare::Compare;
-use super::lane::{Job, Lane};
 use super::leases::Leases;
 use super::notify::{Completion, Deliver, Held};
 use crate::error::Error;
 use crate::order::{Day, OrderNumber};
 use crate::pending::{Pending, Promise};
 use crate::replica::{RangeDigest, Record, ReplicaError, Version, Write};
+use crate::set::replicated::Core;
+use crate::set::replicated::lanes::lane::{Job, Lane};
 use parking_lot::{Condvar, Mutex};
 use std::collections::{BinaryHeap, VecDeque};
 use std::sync::{Arc, Weak};

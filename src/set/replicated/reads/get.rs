@@ -1,10 +1,5 @@
 //! Reading one number: carries out the steps of a [`ReadRound`] on the readers and workers of the replicas.
 
-use super::Core;
-use super::coordinator::Timed;
-use super::lane::{Job, ReadJob};
-use super::notify::{Completion, Deliver, Held};
-use super::worker::guarded;
 use crate::error::{Error, Faults, NotAttempted};
 use crate::heal::RangeKey;
 use crate::order::OrderNumber;
@@ -12,6 +7,11 @@ use crate::pending::Pending;
 use crate::quorum::{Answer, Mask, Outcome, ReadRound, Step};
 use crate::replica::{Kind, Record, ReplicaError, Write};
 use crate::set::Order;
+use crate::set::replicated::Core;
+use crate::set::replicated::lanes::lane::{Job, ReadJob};
+use crate::set::replicated::lanes::worker::guarded;
+use crate::set::replicated::upkeep::coordinator::Timed;
+use crate::set::replicated::upkeep::notify::{Completion, Deliver, Held};
 use parking_lot::Mutex;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};

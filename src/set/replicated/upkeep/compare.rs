@@ -1,10 +1,8 @@
 //! Comparing the replicas after open: fetches the digests of one range after the other from all voters and enters the outcome
 //! in the [`RangeBook`]. Ranges that differ are compared again now and then, since write-backs mend them.
 
-use super::Core;
 use super::coordinator::Event;
 use super::notify::{Completion, Deliver, Held};
-use super::worker::guarded;
 use crate::error::Error;
 use crate::heal::{DaySpan, RangeKey, odd_ones};
 use crate::order::Day;
@@ -12,6 +10,8 @@ use crate::pending::{Pending, Promise};
 use crate::quorum::Mask;
 use crate::replica::{RangeDigest, ReplicaError};
 use crate::set::Compared;
+use crate::set::replicated::Core;
+use crate::set::replicated::lanes::worker::guarded;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 

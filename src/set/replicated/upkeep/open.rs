@@ -1,12 +1,12 @@
 //! Before a SET starts: its replicas are opened side by side, witnesses of roll-back heard, an epoch claimed, leases read.
 
 use super::floor::FLOOR_KEY;
-use super::lane::Role;
 use super::leases::{LEASE_PREFIX, decode_mark};
-use super::worker::guarded;
 use crate::config::Quorum;
 use crate::order::{Day, OrderNumber, SetId};
 use crate::replica::{Replica, ReplicaError, ScanLimit, Scanned};
+use crate::set::replicated::lanes::lane::Role;
+use crate::set::replicated::lanes::worker::guarded;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};

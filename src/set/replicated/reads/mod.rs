@@ -1,0 +1,5 @@
+//! Asking the replicas.
+
+pub(super) mod days;
+pub(super) mod get;
+pub(super) mod page;

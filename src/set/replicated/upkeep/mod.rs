@@ -1,0 +1,8 @@
+//! What keeps a SET going beside its requests: opening, leases, deadlines, comparisons, closing, and telling callers.
+
+pub(super) mod compare;
+pub(super) mod coordinator;
+pub(super) mod floor;
+pub(super) mod leases;
+pub(super) mod notify;
+pub(super) mod open;

@@ -1,0 +1,3 @@
+//! Writing to the replicas.
+
+pub(super) mod create;

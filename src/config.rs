@@ -26,6 +26,10 @@ pub(crate) mod defaults {
     pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
     /// sled's page cache for each open day of each replica. sled treats it as a hint.
     pub(crate) const CACHE_BYTES: u64 = 64 << 20;
+    /// Recent orders kept in memory by each SET, in bytes.
+    pub(crate) const RECENT_BYTES: usize = 16 << 20;
+    /// Threads of each SET on which closures given to `modify` run; started when they are needed.
+    pub(crate) const MODIFY_THREADS: usize = 2;
 }
 
 /// How many replicas hold an order (N), how many a read asks (R), how many must have synced a write (W).
@@ -312,6 +316,8 @@ pub(crate) struct Settings {
     pub(crate) open_timeout: Duration,
     pub(crate) close_timeout: Duration,
     pub(crate) cache_bytes: u64,
+    pub(crate) recent_bytes: usize,
+    pub(crate) modify_threads: usize,
     pub(crate) utc_offset_minutes: i32,
 }
 
@@ -325,6 +331,8 @@ impl Default for Settings {
             open_timeout: defaults::OPEN_TIMEOUT,
             close_timeout: defaults::CLOSE_TIMEOUT,
             cache_bytes: defaults::CACHE_BYTES,
+            recent_bytes: defaults::RECENT_BYTES,
+            modify_threads: defaults::MODIFY_THREADS,
             utc_offset_minutes: 0,
         }
     }
@@ -346,6 +354,8 @@ impl Settings {
             ("open_timeout in ms", ms(self.open_timeout), 1, hour_ms),
             ("close_timeout in ms", ms(self.close_timeout), 1, hour_ms),
             ("cache_bytes", self.cache_bytes, 1 << 20, 1 << 40),
+            ("recent_bytes", self.recent_bytes as u64, 0, 1 << 40),
+            ("modify_threads", self.modify_threads as u64, 1, 64),
             ("utc_offset_minutes (its absolute value)", u64::from(self.utc_offset_minutes.unsigned_abs()), 0, 1_439),
         ];
         for (name, given, min, max) in table {

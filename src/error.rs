@@ -3,6 +3,7 @@
 use crate::config::ConfigError;
 use crate::order::{Day, InvalidDay, InvalidSetId, OrderNumber, ParseOrderNumberError, SetId};
 use crate::replica::{ReplicaError, Version};
+use crate::set::ReplicaState;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -109,6 +110,54 @@ pub enum Error {
         /// What each says.
         faults: Faults,
     },
+    /// There is no order under that number, so there is nothing to change. Nothing changed; a retry gives the same.
+    #[error("there is no order {number}")]
+    NoSuchOrder {
+        /// The number.
+        number: OrderNumber,
+    },
+    /// The order stands at another version than the one that the update was made for. Nothing changed; the caller reads it
+    /// again and decides anew.
+    #[error("{number} stands at version {actual}, not at {expected}")]
+    VersionMismatch {
+        /// The order.
+        number: OrderNumber,
+        /// The version that was asked for.
+        expected: Version,
+        /// The version that stands.
+        actual: Version,
+    },
+    /// No replica that answered holds a version as new as was asked for. Nothing changed; a retry is safe.
+    #[error("{number} was found at {found}, and {wanted} or newer was wanted", found = Found(found))]
+    Stale {
+        /// The order.
+        number: OrderNumber,
+        /// The newest version found; `None` where there was none.
+        found: Option<Version>,
+        /// The least that was wanted.
+        wanted: Version,
+    },
+    /// The closure panicked. The order is as it was; the programmer acts.
+    #[error("the closure given to modify {number} panicked: {message}")]
+    ModifyPanicked {
+        /// The order.
+        number: OrderNumber,
+        /// What it said.
+        message: String,
+    },
+    /// A closure given to `modify` waited for a store. It would wait for itself, so the wait was refused; what was asked for may
+    /// be under way. The programmer acts: ask before or after.
+    #[error("a closure given to modify must not wait for a store")]
+    Reentrant,
+    /// Newer writes have gone over the one that the token names, and whether they saw it is not known any more: the process
+    /// ended since, or the write is long ago. Nothing changed. The caller looks into the order itself.
+    #[error("{token} was overwritten by version {current}, and whether that was based on it is not on record")]
+    Superseded {
+        /// The write.
+        token: WriteToken,
+        /// The version that stands.
+        current: Version,
+    },
     /// Two replicas hold different bytes under one version. Nothing changed; the operator acts.
     #[error("replicas hold different bytes for {number} under version {version}")]
     Diverged {
@@ -132,6 +181,42 @@ pub enum Error {
         expected: String,
         /// What it holds.
         found: String,
+    },
+    /// The SET has no replica with that index. Nothing changed; the caller acts.
+    #[error("SET {set} has replicas 0 to {last}, not {index}", last = of - 1)]
+    NoSuchReplica {
+        /// The SET.
+        set: SetId,
+        /// The index asked for.
+        index: u8,
+        /// N.
+        of: u8,
+    },
+    /// The replica is not in a state for that: taking out is for one in use, bringing back for one that is away. Nothing changed.
+    #[error("replica {index} of SET {set} is {state}")]
+    WrongState {
+        /// The SET.
+        set: SetId,
+        /// The replica.
+        index: u8,
+        /// Its state.
+        state: ReplicaState,
+    },
+    /// Without that replica the SET could not go on. Nothing changed; the operator brings another one back first.
+    #[error("SET {set} needs {need} voting replicas and would have {left}")]
+    StillNeeded {
+        /// The SET.
+        set: SetId,
+        /// Voting replicas that would be left.
+        left: u8,
+        /// How many it needs.
+        need: u8,
+    },
+    /// No replica of the SET is in limbo: there is no loss to accept. Nothing changed.
+    #[error("no replica of SET {set} is in limbo")]
+    NothingLost {
+        /// The SET.
+        set: SetId,
     },
     /// The builder's SETs or quorum are not those the store remembers. Nothing changed; the programmer acts.
     #[error("the store has {stored}, the builder was given {given}")]
@@ -202,6 +287,12 @@ pub enum NotAttempted {
         /// The SET.
         set: SetId,
     },
+    /// Others were writing the order until the deadline, or one of them was not settled yet. Retry.
+    #[error("the deadline passed before it was this write's turn on {number}")]
+    NoTurn {
+        /// The order.
+        number: OrderNumber,
+    },
     /// The SET used up its 10^10 numbers of the day. Retry tomorrow.
     #[error("SET {set} has no number left on {day}")]
     DayFull {
@@ -246,7 +337,10 @@ impl Error {
         match self {
             // Nothing was sent.
             Error::NotAttempted { reason } => match reason {
-                NotAttempted::Busy { .. } | NotAttempted::NoQuorum { .. } | NotAttempted::NoLease { .. } => true,
+                NotAttempted::Busy { .. }
+                | NotAttempted::NoQuorum { .. }
+                | NotAttempted::NoLease { .. }
+                | NotAttempted::NoTurn { .. } => true,
                 // Somebody has to look at a clock, or a day has to pass, first.
                 NotAttempted::DayFull { .. }
                 | NotAttempted::ClockJump { .. }
@@ -254,13 +348,24 @@ impl Error {
                 | NotAttempted::BelowFloor { .. } => false,
             },
             // Reads change nothing that was not decided before.
-            Error::QuorumLost { .. } | Error::DeadlineExceeded { .. } | Error::Unconfirmed { .. } => true,
+            Error::QuorumLost { .. } | Error::DeadlineExceeded { .. } | Error::Unconfirmed { .. } | Error::Stale { .. } => true,
             // The other process may end.
             Error::InUse { .. } => true,
             // The order may be there: again would be twice.
             Error::Ambiguous { .. } => false,
+            // The caller has to look again first: the same call is refused again.
+            Error::VersionMismatch { .. } => false,
+            // What the closure asked for inside may be under way.
+            Error::Reentrant => false,
             // The same call gives the same answer.
-            Error::Config(_)
+            Error::NoSuchOrder { .. }
+            | Error::ModifyPanicked { .. }
+            | Error::Superseded { .. }
+            | Error::NoSuchReplica { .. }
+            | Error::WrongState { .. }
+            | Error::StillNeeded { .. }
+            | Error::NothingLost { .. }
+            | Error::Config(_)
             | Error::ParseOrderNumber(_)
             | Error::UnknownSet { .. }
             | Error::DayDropped { .. }
@@ -292,6 +397,18 @@ impl From<InvalidSetId> for Error {
 impl From<InvalidDay> for Error {
     fn from(error: InvalidDay) -> Error {
         Error::Config(ConfigError::Day(error))
+    }
+}
+
+/// A version that may not be there.
+struct Found<'a>(&'a Option<Version>);
+
+impl fmt::Display for Found<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(version) => write!(f, "version {version}"),
+            None => f.write_str("no version"),
+        }
     }
 }
 

@@ -105,8 +105,10 @@ pub use replica::{
     Applied, Chunk, Damage, Group, GroupFull, Identity, Kind, Lookup, Marks, MemoryReplica, RangeDigest, Record, RecordError,
     Replica, ReplicaError, ScanLimit, Scanned, SledReplica, Standing, Version, Write,
 };
-pub use set::{Compared, Order, Page, Placed, ReplicaState, ReplicaStatus, SetState, SetStatus};
-pub use store::{Builder, CreateAll, CreateOptions, Finding, OrderStore, ReadOptions, Scan, Status, Verified, Where};
+pub use set::{Change, Compared, Modified, Order, Page, Placed, ReplicaState, ReplicaStatus, Resolved, SetState, SetStatus};
+pub use store::{
+    Builder, CreateAll, CreateOptions, Finding, OrderStore, ReadOptions, Scan, Status, Verified, Where, WriteOptions,
+};
 pub use time::{Clock, SystemClock};
 
 /// The code of the README, compiled and run with the other examples.

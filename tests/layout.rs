@@ -14,7 +14,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("store", &["order", "config", "pending", "replica", "set", "topology"]),
     ("testing", &["order", "config", "replica"]),
     ("config", &["order", "replica"]),
-    ("error", &["order", "config", "replica"]),
+    ("error", &["order", "config", "replica", "set"]),
     ("pending", &[]),
     ("time", &[]),
 ];

@@ -1,6 +1,8 @@
 //! What README.md and docs/FORMATS.md say of the code is still so. (The README's programs are compiled and run as doc tests.)
 
-use ordermint::{ConfigError, Day, Error, Faults, NotAttempted, OrderNumber, ParseOrderNumberError, SetId, Version, WriteToken};
+use ordermint::{
+    ConfigError, Day, Error, Faults, NotAttempted, OrderNumber, ParseOrderNumberError, ReplicaState, SetId, Version, WriteToken,
+};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -64,10 +66,20 @@ fn one_of_each() -> Vec<(&'static str, Error)> {
         ("QuorumLost", Error::QuorumLost { set, need: 2, of: 3, good: 1, missing: Faults::default() }),
         ("DeadlineExceeded", Error::DeadlineExceeded { set, need: 2, asked: 3, good: 1 }),
         ("Unconfirmed", Error::Unconfirmed { number, need: 2 }),
+        ("NoSuchOrder", Error::NoSuchOrder { number }),
+        ("VersionMismatch", Error::VersionMismatch { number, expected: version, actual: version }),
+        ("Stale", Error::Stale { number, found: None, wanted: version }),
+        ("ModifyPanicked", Error::ModifyPanicked { number, message: String::new() }),
+        ("Reentrant", Error::Reentrant),
+        ("Superseded", Error::Superseded { token: WriteToken { number, version }, current: version }),
         ("Corrupt", Error::Corrupt { set, number, faults: Faults::default() }),
         ("Diverged", Error::Diverged { number, version }),
         ("InUse", Error::InUse { dir: dir() }),
         ("ForeignReplica", Error::ForeignReplica { dir: dir(), expected: String::new(), found: String::new() }),
+        ("NoSuchReplica", Error::NoSuchReplica { set, index: 3, of: 3 }),
+        ("WrongState", Error::WrongState { set, index: 0, state: ReplicaState::Voting }),
+        ("StillNeeded", Error::StillNeeded { set, left: 1, need: 2 }),
+        ("NothingLost", Error::NothingLost { set }),
         ("MapMismatch", Error::MapMismatch { stored: String::new(), given: String::new() }),
         ("NoStore", Error::NoStore { home: dir() }),
         ("CannotForm", Error::CannotForm { set, faults: Faults::default() }),
@@ -76,6 +88,7 @@ fn one_of_each() -> Vec<(&'static str, Error)> {
         ("Busy", not_attempted(NotAttempted::Busy { set, operations: 1, bytes: 1 })),
         ("NoQuorum", not_attempted(NotAttempted::NoQuorum { set, need: 2, of: 3, have: 1, missing: Faults::default() })),
         ("NoLease", not_attempted(NotAttempted::NoLease { set })),
+        ("NoTurn", not_attempted(NotAttempted::NoTurn { number })),
         ("DayFull", not_attempted(NotAttempted::DayFull { set, day })),
         ("ClockJump", not_attempted(NotAttempted::ClockJump { set, known: day, clock: Day::MAX })),
         ("BelowFloor", not_attempted(NotAttempted::BelowFloor { set, floor: day, clock: day })),

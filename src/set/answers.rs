@@ -38,3 +38,30 @@ pub struct Page {
     /// Where the next page goes on; `None` at the end of the day.
     pub next: Option<OrderNumber>,
 }
+
+/// What came of a [`modify`](crate::OrderStore::modify).
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Modified<T> {
+    /// The order's version after it. Changes that were made one right after the other may share one.
+    pub version: Version,
+    /// Whether the closure wrote.
+    pub written: bool,
+    /// What the closure gave.
+    pub output: T,
+}
+
+/// What became of a write whose outcome was unknown. Final: it is never the other one later.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Resolved {
+    /// It took effect, and is on W replicas or was followed by a write that saw it.
+    Applied,
+    /// It did not, and never will.
+    NotApplied,
+}
+
+impl<T> Modified<T> {
+    pub(crate) fn new(version: Version, written: bool, output: T) -> Modified<T> {
+        Modified { version, written, output }
+    }
+}

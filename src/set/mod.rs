@@ -1,14 +1,19 @@
 //! What a SET can do, and the one engine that does it today. An existing engine can stand beside it later.
 
 mod answers;
+mod asks;
 pub(crate) mod replicated;
 mod status;
 
-pub use answers::{Order, Page, Placed};
+pub use answers::{Modified, Order, Page, Placed, Resolved};
+pub use asks::Change;
+pub(crate) use asks::{Edit, Reading, Strength};
 pub use status::{Compared, ReplicaState, ReplicaStatus, SetState, SetStatus};
 
+use crate::error::{Error, WriteToken};
 use crate::order::{Day, OrderNumber, SetId};
 use crate::pending::Pending;
+use crate::replica::Version;
 use std::fmt;
 use std::time::Instant;
 
@@ -19,8 +24,29 @@ pub(crate) trait Shard: Send + Sync + fmt::Debug {
     /// Mints a number and writes the order under it.
     fn create(&self, payload: &[u8], deadline: Instant) -> Pending<Placed>;
 
-    /// A strong read.
-    fn get(&self, number: OrderNumber, deadline: Instant) -> Pending<Option<Order>>;
+    /// The newest version, where this SET knows it without asking anybody and it answers `reading`.
+    fn recent(&self, number: OrderNumber, reading: Reading) -> Option<Result<Option<Order>, Error>>;
+
+    /// Asks the replicas.
+    fn get(&self, number: OrderNumber, reading: Reading, deadline: Instant) -> Pending<Option<Order>>;
+
+    /// Writes `payload` if the order stands at `expected`.
+    fn update(&self, number: OrderNumber, expected: Version, payload: &[u8], deadline: Instant) -> Pending<Version>;
+
+    /// Runs `edit` on the order in its turn. It always answers.
+    fn modify(&self, number: OrderNumber, edit: Box<dyn Edit>, deadline: Instant);
+
+    /// Settles a write whose outcome is unknown.
+    fn resolve(&self, token: WriteToken, deadline: Instant) -> Pending<Resolved>;
+
+    /// Stops using a replica and closes it.
+    fn take_out_replica(&self, index: u8) -> Result<(), Error>;
+
+    /// Begins to open a replica that is away and to use it again.
+    fn bring_back_replica(&self, index: u8) -> Result<(), Error>;
+
+    /// Begins to let replicas in limbo vote again: what they lost is accepted as lost.
+    fn accept_loss(&self) -> Result<(), Error>;
 
     /// Up to `limit` orders of `day` above `after`, each as strongly read as by `get`.
     fn scan_page(&self, day: Day, after: Option<OrderNumber>, limit: usize, deadline: Instant) -> Pending<Page>;

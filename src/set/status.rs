@@ -74,6 +74,8 @@ pub enum ReplicaState {
     Out,
     /// It is not there.
     Missing,
+    /// It is being opened and will vote.
+    Returning,
 }
 
 /// What comparing the replicas of a SET, or of all SETs, came to.
@@ -101,6 +103,7 @@ impl fmt::Display for ReplicaState {
             ReplicaState::Limbo => "limbo",
             ReplicaState::Out => "out",
             ReplicaState::Missing => "missing",
+            ReplicaState::Returning => "returning",
         })
     }
 }

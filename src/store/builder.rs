@@ -96,6 +96,20 @@ impl Builder {
         self
     }
 
+    /// Recent orders that each SET keeps in memory, in bytes: the newest versions of what was created, written and read last. A
+    /// strong read of one of them asks no replica and runs on the caller's thread. Default 16 MiB; 0 keeps none.
+    pub fn recent_bytes(mut self, bytes: usize) -> Builder {
+        self.settings.recent_bytes = bytes;
+        self
+    }
+
+    /// How many threads of each SET run the closures given to [`OrderStore::modify`]. Default 2, from 1 to 64; started when they
+    /// are needed. More: closures that take long hold up fewer others of the same SET.
+    pub fn modify_threads(mut self, threads: usize) -> Builder {
+        self.settings.modify_threads = threads;
+        self
+    }
+
     /// Opens the store, making what is not there yet. Blocks.
     ///
     /// # Errors

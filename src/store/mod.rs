@@ -2,6 +2,7 @@
 
 mod builder;
 mod create;
+mod modify;
 mod open;
 mod read;
 mod scan;
@@ -10,16 +11,18 @@ mod verify;
 
 pub use builder::Builder;
 pub use create::{CreateAll, CreateOptions};
+pub use modify::WriteOptions;
 pub use read::ReadOptions;
 pub use scan::Scan;
 pub use status::Status;
 pub use verify::{Finding, Verified, Where};
 
 use crate::config::Settings;
-use crate::error::Error;
+use crate::error::{Error, WriteToken};
 use crate::order::{Day, OrderNumber, SetId};
 use crate::pending::Pending;
-use crate::set::{Compared, Order, Page, Placed, Shard};
+use crate::replica::Version;
+use crate::set::{Change, Compared, Modified, Order, Page, Placed, Resolved, Shard};
 use crate::topology::{Choice, SetMap};
 use std::fmt;
 use std::sync::Arc;
@@ -142,10 +145,143 @@ impl OrderStore {
     /// # Errors
     /// As for [`OrderStore::get`].
     pub fn get_with(&self, number: OrderNumber, options: ReadOptions) -> Pending<Option<Order>> {
+        let shard = match self.inner.shard(number.set_id()) {
+            Ok(shard) => shard,
+            Err(error) => return Pending::ready(Err(error)),
+        };
+        match shard.recent(number, options.reading) {
+            Some(answer) => Pending::ready(answer),
+            None => shard.get(number, options.reading, self.inner.deadline(options.deadline)),
+        }
+    }
+
+    /// Writes `payload` if the order stands at version `expected`: compare and set. Answers with the new version. Updates of one
+    /// order take turns; one is never tried again by itself.
+    ///
+    /// ```
+    /// # use ordermint::{Error, OrderStore, SetConfig, SetId};
+    /// # let store = OrderStore::builder().add_set(SetConfig::new(SetId::new(7)?).in_memory(3)).open()?;
+    /// let placed = store.create("packed").wait()?;
+    /// let sent = store.update(placed.number, placed.version, "sent").wait()?;
+    /// // Who still believes that it is packed is refused.
+    /// let refused = store.update(placed.number, placed.version, "revoked").wait();
+    /// assert_eq!(refused, Err(Error::VersionMismatch { number: placed.number, expected: placed.version, actual: sent }));
+    /// # Ok::<(), ordermint::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Through the [`Pending`]: [`Error::VersionMismatch`] and [`Error::NoSuchOrder`], nothing changed; [`Error::ValueTooLarge`];
+    /// [`Error::NotAttempted`] when nothing was sent; [`Error::Ambiguous`] when it was sent and too few replicas confirmed it in
+    /// time, to be settled with [`OrderStore::resolve`]; and what a strong read may fail with, as the order is read first.
+    pub fn update(&self, number: OrderNumber, expected: Version, payload: impl AsRef<[u8]>) -> Pending<Version> {
+        self.update_with(number, expected, payload, WriteOptions::new())
+    }
+
+    /// As [`OrderStore::update`], with options.
+    ///
+    /// # Errors
+    /// As for [`OrderStore::update`].
+    pub fn update_with(
+        &self,
+        number: OrderNumber,
+        expected: Version,
+        payload: impl AsRef<[u8]>,
+        options: WriteOptions,
+    ) -> Pending<Version> {
         match self.inner.shard(number.set_id()) {
-            Ok(shard) => shard.get(number, self.inner.deadline(options.deadline)),
+            Ok(shard) => shard.update(number, expected, payload.as_ref(), self.inner.deadline(options.deadline)),
             Err(error) => Pending::ready(Err(error)),
         }
+    }
+
+    /// Runs `change` on the order, when it is its turn: each closure sees what the one before made of it, first come first
+    /// served, and those that wait while a write is under way share the next one. Answers when a write with its result is synced on
+    /// W replicas.
+    ///
+    /// The closure runs once, on a thread of the order's SET that it shares with few others: it should compute, not wait. If it
+    /// waits for a store, that wait is [`Error::Reentrant`].
+    ///
+    /// ```
+    /// # use ordermint::{Change, OrderStore, SetConfig, SetId};
+    /// # let store = OrderStore::builder().add_set(SetConfig::new(SetId::new(7)?).in_memory(3)).open()?;
+    /// let seats = store.create([3]).wait()?.number;
+    /// let booked = store.modify(seats, |order| match order.value[0] {
+    ///     0 => Change::keep(None),
+    ///     left => Change::write([left - 1], Some(left)),
+    /// });
+    /// let booked = booked.wait()?;
+    /// assert_eq!((booked.written, booked.output), (true, Some(3)));
+    /// assert_eq!(store.get(seats).wait()?.expect("it is there").value[..], [2]);
+    /// # Ok::<(), ordermint::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Through the [`Pending`]: [`Error::NoSuchOrder`]; [`Error::ModifyPanicked`] and [`Error::ValueTooLarge`], which leave the
+    /// order as it was and fail this call alone; [`Error::NotAttempted`] when too much is under way or its turn did not come in
+    /// time; [`Error::Ambiguous`] as for [`OrderStore::update`]; and what a strong read may fail with.
+    pub fn modify<T, F>(&self, number: OrderNumber, change: F) -> Pending<Modified<T>>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Order) -> Change<T> + Send + 'static,
+    {
+        modify::modify(&self.inner, number, WriteOptions::new(), change)
+    }
+
+    /// As [`OrderStore::modify`], with options.
+    ///
+    /// # Errors
+    /// As for [`OrderStore::modify`].
+    pub fn modify_with<T, F>(&self, number: OrderNumber, options: WriteOptions, change: F) -> Pending<Modified<T>>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Order) -> Change<T> + Send + 'static,
+    {
+        modify::modify(&self.inner, number, options, change)
+    }
+
+    /// Settles a write whose outcome is unknown: what is seen of it is made durable on W replicas; where nothing is seen, the
+    /// order's present value, or for a new order that there is none, is written again under a newer version, so that the late
+    /// write can never win. The answer is final.
+    ///
+    /// # Errors
+    /// Through the [`Pending`]: [`Error::Superseded`] when newer writes make it impossible to tell; what a strong read may fail
+    /// with, and [`Error::Unconfirmed`], when too few replicas take part: a retry is safe.
+    pub fn resolve(&self, token: WriteToken) -> Pending<Resolved> {
+        match self.inner.shard(token.number.set_id()) {
+            Ok(shard) => shard.resolve(token, self.inner.deadline(None)),
+            Err(error) => Pending::ready(Err(error)),
+        }
+    }
+
+    /// Stops using a replica, and closes it in the background, so that its directory can be looked after. The SET goes on without
+    /// it; [`Status`] says so. For the life of this process, or until [`OrderStore::bring_back_replica`].
+    ///
+    /// # Errors
+    /// [`Error::UnknownSet`], [`Error::NoSuchReplica`]; [`Error::StillNeeded`] when the SET could not go on without it;
+    /// [`Error::WrongState`] when it is away already; [`Error::Closed`].
+    pub fn take_out_replica(&self, set: SetId, index: u8) -> Result<(), Error> {
+        self.inner.shard(set)?.take_out_replica(index)
+    }
+
+    /// Opens a replica again that was taken out, failed or was missing, and lets it vote. Returns once that has begun;
+    /// [`Status`] shows the replica as `returning`, then as what became of it. All ranges of numbers are dirty until the digests
+    /// of all voters agree again.
+    ///
+    /// # Errors
+    /// [`Error::UnknownSet`], [`Error::NoSuchReplica`]; [`Error::WrongState`] when it is in use or returning already;
+    /// [`Error::Closed`].
+    pub fn bring_back_replica(&self, set: SetId, index: u8) -> Result<(), Error> {
+        self.inner.shard(set)?.bring_back_replica(index)
+    }
+
+    /// Accepts that what the replicas of a SET in limbo have lost is lost, and lets them vote again. For a SET that cannot go on
+    /// otherwise: an acknowledged order that only they held may be gone. Returns once that has begun; see [`Status`].
+    ///
+    /// # Errors
+    /// [`Error::UnknownSet`]; [`Error::NothingLost`] when none is in limbo; [`Error::WrongState`] when one is returning already;
+    /// [`Error::Closed`].
+    pub fn accept_loss(&self, set: SetId) -> Result<(), Error> {
+        self.inner.shard(set)?.accept_loss()
     }
 
     /// All orders of a day in a SET, in order of number; each as strongly read as by [`OrderStore::get`]. Blocks in `next`.

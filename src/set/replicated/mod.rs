@@ -25,18 +25,18 @@ use self::upkeep::notify::{InFlight, Notifier};
 use self::writes::create::Submit;
 use super::Shard;
 use crate::config::{Quorum, Settings};
-use crate::error::Error;
+use crate::error::{Error, WriteToken};
 use crate::heal::RangeBook;
 use crate::order::{Day, MintCore, MintState, OrderNumber, SetId};
 use crate::pending::{Pending, Promise};
 use crate::quorum::Mask;
-use crate::replica::ReplicaError;
-use crate::set::{Compared, Order, Page, Placed, ReplicaState, ReplicaStatus, SetState, SetStatus};
+use crate::replica::{ReplicaError, Version};
+use crate::set::{Compared, Edit, Order, Page, Placed, Reading, ReplicaState, ReplicaStatus, Resolved, SetState, SetStatus};
 use crate::time::{Clock, GuardedClock};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU8, AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
@@ -69,7 +69,10 @@ pub(crate) struct Core {
     quorum: Quorum,
     settings: Settings,
     clock: Arc<dyn Clock>,
-    epoch: u32,
+    /// 0 while none is claimed. A later one is claimed when a replica comes back.
+    epoch: AtomicU32,
+    /// The first epoch of this process; of no meaning before one is claimed.
+    first_epoch: AtomicU32,
     lanes: Vec<Lane>,
     /// The lanes that vote, as bits; derived from their roles.
     voting: AtomicU16,
@@ -118,7 +121,8 @@ impl ReplicatedSet {
             quorum,
             settings,
             clock: Arc::new(GuardedClock::new(clock)),
-            epoch,
+            epoch: AtomicU32::new(epoch),
+            first_epoch: AtomicU32::new(epoch),
             lanes,
             voting: AtomicU16::new(u16::MAX),
             submit: Mutex::default(),
@@ -181,6 +185,17 @@ impl fmt::Debug for ReplicatedSet {
 }
 
 impl Core {
+    /// The epoch under which versions are given out now; 0 where none could be claimed.
+    fn epoch(&self) -> u32 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    /// Whether this process gave out versions of `epoch`.
+    fn is_ours(&self, epoch: u32) -> bool {
+        let first = self.first_epoch.load(Ordering::Acquire);
+        first > 0 && (first..=self.epoch()).contains(&epoch)
+    }
+
     fn lane(&self, index: u8) -> &Lane {
         &self.lanes[usize::from(index)]
     }
@@ -272,7 +287,7 @@ impl Core {
             closed_for_creates: self.closed_for_creates(),
             in_flight: in_flight.operations,
             in_flight_bytes: in_flight.bytes,
-            epoch: self.epoch,
+            epoch: self.epoch(),
             compared: compared.then(|| self.comparison()),
             replicas,
         }
@@ -301,8 +316,36 @@ impl Shard for ReplicatedSet {
         self.core.create(payload, deadline)
     }
 
-    fn get(&self, number: OrderNumber, deadline: Instant) -> Pending<Option<Order>> {
+    fn recent(&self, _number: OrderNumber, _reading: Reading) -> Option<Result<Option<Order>, Error>> {
+        None
+    }
+
+    fn get(&self, number: OrderNumber, _reading: Reading, deadline: Instant) -> Pending<Option<Order>> {
         self.core.get(number, deadline)
+    }
+
+    fn update(&self, _number: OrderNumber, _expected: Version, _payload: &[u8], _deadline: Instant) -> Pending<Version> {
+        Pending::ready(Err(Error::Closed))
+    }
+
+    fn modify(&self, _number: OrderNumber, edit: Box<dyn Edit>, _deadline: Instant) {
+        edit.finish(Err(Error::Closed));
+    }
+
+    fn resolve(&self, _token: WriteToken, _deadline: Instant) -> Pending<Resolved> {
+        Pending::ready(Err(Error::Closed))
+    }
+
+    fn take_out_replica(&self, _index: u8) -> Result<(), Error> {
+        Err(Error::Closed)
+    }
+
+    fn bring_back_replica(&self, _index: u8) -> Result<(), Error> {
+        Err(Error::Closed)
+    }
+
+    fn accept_loss(&self) -> Result<(), Error> {
+        Err(Error::Closed)
     }
 
     fn scan_page(&self, day: Day, after: Option<OrderNumber>, limit: usize, deadline: Instant) -> Pending<Page> {

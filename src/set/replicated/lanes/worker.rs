@@ -48,7 +48,7 @@ pub(crate) fn run_worker(core: &Core, lane: &Lane) {
 
 /// Makes one group of what is in front of `backlog`, applies it and answers.
 fn commit_group(core: &Core, lane: &Lane, replica: &dyn Replica, backlog: &mut VecDeque<Job>) {
-    let mut group = Group::new(core.epoch);
+    let mut group = Group::new(core.epoch());
     let mut waiting: Vec<Waiting> = Vec::new();
     let (mut bytes, mut writes) = (0, Vec::new());
     while let Some(job) = backlog.front() {

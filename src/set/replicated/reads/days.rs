@@ -39,7 +39,7 @@ impl Core {
             Ok(held) => held,
             Err(error) => return Pending::ready(Err(error)),
         };
-        let voters = if self.epoch == 0 { Mask::NONE } else { self.voters() };
+        let voters = if self.epoch() == 0 { Mask::NONE } else { self.voters() };
         let (promise, pending) = Pending::new();
         let state =
             State { days: BTreeSet::new(), waiting: voters, good: 0, faults: Vec::new(), hurried: false, promise: Some(promise) };

@@ -73,10 +73,10 @@ impl Core {
     /// A strong read; `finish` is called on the notifier's thread.
     pub(crate) fn read(self: &Arc<Core>, number: OrderNumber, deadline: Instant, held: Held, finish: Finish) {
         // Without a claimed epoch another coordinator may be writing: no strong read.
-        let voters = if self.epoch == 0 { Mask::NONE } else { self.voters() };
+        let voters = if self.epoch() == 0 { Mask::NONE } else { self.voters() };
         let dirty = self.ranges.lock().is_dirty(RangeKey::of(number));
         let silent = self.silent();
-        let (mut round, step) = ReadRound::new(self.quorum, voters, dirty, self.epoch, self.next_start(voters, silent));
+        let (mut round, step) = ReadRound::new(self.quorum, voters, dirty, self.epoch(), self.next_start(voters, silent));
         round.pass_by(silent);
         let state = Mutex::new(State { round, finish: Some(finish), hurried: false });
         let op = Arc::new(GetOp { core: Arc::downgrade(self), number, deadline, held, state });
@@ -203,7 +203,7 @@ impl Core {
             }
         }
         faults.sort_by_key(|(index, _)| *index);
-        let need = if self.epoch == 0 { self.quorum.r().max(self.quorum.claim()) } else { self.quorum.r() };
+        let need = if self.epoch() == 0 { self.quorum.r().max(self.quorum.claim()) } else { self.quorum.r() };
         Error::QuorumLost { set: self.id, need, of: self.quorum.n(), good, missing: Faults(faults) }
     }
 

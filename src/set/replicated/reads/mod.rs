@@ -3,3 +3,4 @@
 pub(super) mod days;
 pub(super) mod get;
 pub(super) mod page;
+pub(super) mod recent;

@@ -70,7 +70,7 @@ impl Core {
             Ok(held) => held,
             Err(error) => return Pending::ready(Err(error)),
         };
-        let voters = if self.epoch == 0 { Mask::NONE } else { self.voters() };
+        let voters = if self.epoch() == 0 { Mask::NONE } else { self.voters() };
         let (promise, pending) = Pending::new();
         let state = State {
             asked: Mask::NONE,
@@ -159,7 +159,7 @@ impl PageOp {
     }
 
     fn assemble(self: &Arc<PageOp>, core: &Arc<Core>, state: &mut State) {
-        let clean_below = if self.dirty { 0 } else { core.epoch };
+        let clean_below = if self.dirty { 0 } else { core.epoch() };
         let (mut merged, mut upto) = merge(core.quorum, self.voters, clean_below, &state.chunks);
         // Replicas that hold different orders come to more than any of them was asked for.
         let mut distinct = merged.iter().map(Merged::first).collect::<Vec<_>>();

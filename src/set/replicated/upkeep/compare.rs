@@ -46,7 +46,7 @@ impl Compare {
 
     pub(crate) fn begin(&mut self, core: &Core) {
         let voters = core.voters();
-        if core.epoch == 0 || voters.is_empty() {
+        if core.epoch() == 0 || voters.is_empty() {
             core.comparison_done();
             return;
         }
@@ -132,7 +132,7 @@ impl Compare {
 
     fn ask(&mut self, core: &Core, key: RangeKey, again: bool) {
         self.turn += 1;
-        let (turn, voters, below) = (self.turn, core.voters(), core.epoch);
+        let (turn, voters, below) = (self.turn, core.voters(), core.epoch());
         self.phase = Phase::Range { key, waiting: voters, digests: Vec::new(), again };
         if voters.is_empty() {
             self.phase = Phase::Idle;

@@ -34,7 +34,7 @@ struct Fetch {
 
 impl Leases {
     pub(crate) fn new(core: &Core, marks: &[(Day, u64)]) -> Leases {
-        let book = (core.epoch > 0)
+        let book = (core.epoch() > 0)
             .then(|| LeaseBook::new(core.id, core.settings.utc_offset_minutes, marks, *core.floor.lock(), now(core)));
         Leases { book, fetches: BTreeMap::new(), count: 0, paused: false }
     }

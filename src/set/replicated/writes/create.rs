@@ -195,8 +195,8 @@ impl Core {
     fn can_send(&self, bytes: usize) -> Result<(), NotAttempted> {
         let voters = self.voters();
         let need = self.quorum.w();
-        if self.epoch == 0 || voters.count() < need {
-            let need = if self.epoch == 0 { need.max(self.quorum.claim()) } else { need };
+        if self.epoch() == 0 || voters.count() < need {
+            let need = if self.epoch() == 0 { need.max(self.quorum.claim()) } else { need };
             return Err(self.no_quorum(need));
         }
         let room = voters.iter().filter(|index| self.lane(*index).has_room_for(bytes)).count();
@@ -232,7 +232,7 @@ impl Core {
     fn send(&self, submit: &mut Submit, number: OrderNumber, parked: Parked) {
         let Parked { mut draft, promise, deadline, held } = parked;
         submit.counter += 1;
-        let version = Version { epoch: self.epoch, counter: submit.counter };
+        let version = Version { epoch: self.epoch(), counter: submit.counter };
         draft.seal(number, Kind::Order, version, 0);
         let write = Write::encoded(number, version, draft.into_bytes().into(), true);
         let bytes = write.bytes().len();
@@ -321,7 +321,7 @@ impl Core {
 
     /// Whether this coordinator knows that W replicas have synced this version: it was sent by it, and its caller was told.
     pub(crate) fn is_committed(&self, number: OrderNumber, version: Version) -> bool {
-        if version.epoch != self.epoch {
+        if !self.is_ours(version.epoch) {
             return false;
         }
         let submit = self.submit.lock();

@@ -12,7 +12,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("heal", &["order", "quorum", "replica"]),
     ("set", &["order", "config", "pending", "replica", "quorum", "heal"]),
     ("store", &["order", "config", "pending", "replica", "set", "topology"]),
-    ("testing", &["order", "config", "replica"]),
+    ("testing", &["order", "config", "replica", "set"]),
     ("config", &["order", "replica"]),
     ("error", &["order", "config", "replica", "set"]),
     ("pending", &[]),

@@ -3,6 +3,10 @@
 mod clock;
 pub mod conformance;
 mod faulty;
+mod history;
+mod recorder;
 
 pub use clock::ManualClock;
 pub use faulty::{Faults as FaultControl, Faulty};
+pub use history::{Answer, Asked, History, Operation, Outcome, Ran};
+pub use recorder::{Call, Recordable, Recorder};

@@ -214,7 +214,9 @@ impl fmt::Display for Asked {
             Asked::Create { value } => write!(f, "create {}", Shown(value)),
             Asked::Update { expected, value } => write!(f, "update from {expected} to {}", Shown(value)),
             Asked::Modify { ran: None } => f.write_str("modify, which was not run"),
-            Asked::Modify { ran: Some(Ran { saw, wrote: Some(wrote) }) } => write!(f, "modify {} to {}", Shown(saw), Shown(wrote)),
+            Asked::Modify { ran: Some(Ran { saw, wrote: Some(wrote) }) } => {
+                write!(f, "modify {} to {}", Shown(saw), Shown(wrote))
+            }
             Asked::Modify { ran: Some(Ran { saw, wrote: None }) } => write!(f, "modify, which kept {}", Shown(saw)),
             Asked::Read => f.write_str("read"),
             Asked::WeakRead { at_least: None } => f.write_str("weak read"),
@@ -246,7 +248,9 @@ impl fmt::Display for Outcome {
 impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Answer::Created { version, .. } | Answer::Updated { version } | Answer::Modified { version } => write!(f, "at {version}"),
+            Answer::Created { version, .. } | Answer::Updated { version } | Answer::Modified { version } => {
+                write!(f, "at {version}")
+            }
             Answer::Mismatch { actual } => write!(f, "refused, stands at {actual}"),
             Answer::Found { version, value } => write!(f, "{} at {version}", Shown(value)),
             Answer::Absent => f.write_str("absent"),

@@ -1,0 +1,145 @@
+//! What befalls the replicas and the program while it is used.
+
+use crate::tally::Tally;
+use crate::world::World;
+use ordermint::ReplicaState;
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// How often something happens in one history.
+const TURNS: usize = 14;
+
+pub(crate) struct Trouble<'a> {
+    world: &'a World,
+    tally: &'a Tally,
+    rng: fastrand::Rng,
+    /// Replicas that something is wrong with.
+    sick: BTreeSet<usize>,
+    /// At most so many at a time.
+    sick_max: usize,
+}
+
+impl<'a> Trouble<'a> {
+    pub(crate) fn new(world: &'a World, tally: &'a Tally, mut rng: fastrand::Rng) -> Trouble<'a> {
+        // Where the others are a quorum for everything the SET goes on; with one more it stands still for a while.
+        let (n, r, w) = (world.quorum.n(), world.quorum.r(), world.quorum.w());
+        let spare = usize::from(n - r.max(w));
+        let sick_max = spare + usize::from(rng.u32(..3) == 0 || spare == 0);
+        Trouble { world, tally, rng, sick: BTreeSet::new(), sick_max }
+    }
+
+    pub(crate) fn run(mut self) {
+        for _ in 0..TURNS {
+            std::thread::sleep(Duration::from_millis(self.rng.u64(5..40)));
+            match self.rng.u32(..20) {
+                0 => self.restart(),
+                1 => self.kill(),
+                2..6 => self.relieve(),
+                _ => self.befall(),
+            }
+        }
+    }
+
+    /// Something happens to a replica.
+    fn befall(&mut self) {
+        let n = usize::from(self.world.quorum.n());
+        let index = match self.sick.iter().nth(self.rng.usize(..n)) {
+            Some(sick) => *sick,
+            None => self.rng.usize(..n),
+        };
+        if !self.sick.contains(&index) && self.sick.len() >= self.sick_max {
+            return self.relieve();
+        }
+        self.sick.insert(index);
+        let faults = &self.world.faults[index];
+        let what = match self.rng.u32(..14) {
+            0 => {
+                faults.fail_applies(1);
+                "failed writes"
+            }
+            1 => {
+                faults.fail_after_apply(1);
+                "writes that failed after they were done"
+            }
+            2 => {
+                faults.fill_disk();
+                "full disks"
+            }
+            3 => {
+                faults.panic_applies(1);
+                "panics of a writer"
+            }
+            4 => {
+                faults.panic_reads(1);
+                "panics of a reader"
+            }
+            5 => {
+                faults.fail_reads(self.rng.usize(1..10));
+                "failed reads"
+            }
+            6 | 7 => {
+                faults.delay_applies(Duration::from_millis(self.rng.u64(1..60)));
+                "slow writers"
+            }
+            8 => {
+                faults.delay_reads(Duration::from_millis(self.rng.u64(1..60)));
+                "slow readers"
+            }
+            9 | 10 => {
+                faults.hang_applies();
+                "hanging writers"
+            }
+            11 => {
+                faults.hang_reads();
+                "hanging readers"
+            }
+            12 => {
+                self.world.gone[index].store(true, Ordering::SeqCst);
+                return self.kill();
+            }
+            _ => {
+                let index = u8::try_from(index).expect("few replicas");
+                match self.world.life().store.take_out_replica(self.world.set, index) {
+                    Ok(()) => "replicas taken out",
+                    Err(_) => "replicas not taken out",
+                }
+            }
+        };
+        self.tally.add(what);
+    }
+
+    /// A replica is well again, or all are; where it was put out it is brought back.
+    fn relieve(&mut self) {
+        let Some(&index) = self.sick.iter().nth(self.rng.usize(..self.sick.len().max(1))) else { return };
+        self.sick.remove(&index);
+        self.world.faults[index].release();
+        self.world.gone[index].store(false, Ordering::SeqCst);
+        let life = self.world.life();
+        let state = life.store.status().sets[0].replicas[index].state;
+        if matches!(state, ReplicaState::Out | ReplicaState::Missing) {
+            match life.store.bring_back_replica(self.world.set, u8::try_from(index).expect("few replicas")) {
+                Ok(()) => self.tally.add("replicas brought back"),
+                Err(_) => {
+                    self.tally.add("replicas not brought back");
+                    self.restart();
+                }
+            }
+        }
+    }
+
+    fn restart(&mut self) {
+        self.world.restart();
+        self.only_the_gone();
+    }
+
+    fn kill(&mut self) {
+        self.world.kill();
+        self.only_the_gone();
+    }
+
+    /// A start releases what hung, and opens what had failed.
+    fn only_the_gone(&mut self) {
+        self.sick.retain(|index| self.world.gone[*index].load(Ordering::SeqCst));
+    }
+}

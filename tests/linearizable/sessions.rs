@@ -3,16 +3,17 @@
 use crate::tally::Tally;
 use crate::world::{AGES, Life, World};
 use ordermint::testing::{Asked, Call, Recordable, Recorder};
-use ordermint::{Change, Error, OrderNumber, Pending, ReadOptions, Version, WriteToken};
+use ordermint::{Change, CreateOptions, Error, OrderNumber, Pending, ReadOptions, Version, WriteOptions, WriteToken};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// Orders that are worked on.
+/// Orders that are worked on, and how many of them are made before anything else.
 const ORDERS: usize = 50;
+const FIRST_ORDERS: usize = 30;
 /// The most that a session asks for in one history: what is checked has a bound.
-const OPERATIONS_MAX: u64 = 400;
+const OPERATIONS_MAX: u64 = 600;
 /// What a closure that panics says.
 pub(crate) const ASKED_FOR: &str = "was asked for";
 
@@ -46,7 +47,7 @@ impl<'a> Session<'a> {
             let life = self.desk.world.life();
             let order = self.an_order();
             match (order, self.rng.u32(..100)) {
-                (None, _) | (_, ..8) => self.create(&life),
+                (None, _) | (_, ..4) => self.create(&life),
                 (Some(number), ..36) => self.update(&life, number),
                 (Some(number), ..56) => self.modify(&life, number, 1),
                 (Some(number), ..62) => self.modify(&life, number, 4),
@@ -54,14 +55,14 @@ impl<'a> Session<'a> {
                 (Some(number), ..94) => self.weak_read(&life, number),
                 _ => self.settle_one(&life),
             }
-            std::thread::sleep(Duration::from_micros(self.rng.u64(..800)));
+            std::thread::sleep(Duration::from_micros(self.rng.u64(..1_500)));
         }
     }
 
     /// Some orders are asked for far more often than others. None while there are too few.
     fn an_order(&mut self) -> Option<OrderNumber> {
         let orders = self.desk.orders.lock().unwrap_or_else(PoisonError::into_inner);
-        let enough = orders.len() >= ORDERS * 4 / 5;
+        let enough = orders.len() >= FIRST_ORDERS;
         let some = if self.rng.bool() { orders.len().min(4) } else { orders.len() };
         (enough || (some > 0 && self.rng.bool())).then(|| orders[self.rng.usize(..some)])
     }
@@ -70,6 +71,11 @@ impl<'a> Session<'a> {
     fn payload(&mut self) -> String {
         self.asked += 1;
         format!("s{}.{}", self.id, self.asked)
+    }
+
+    /// Short, so that what hangs is not waited for to its end.
+    fn patience(&mut self) -> Duration {
+        Duration::from_millis(self.rng.u64(20..120))
     }
 
     fn call(&self, number: Option<OrderNumber>, asked: Asked) -> Call {
@@ -82,7 +88,7 @@ impl<'a> Session<'a> {
         }
         let payload = self.payload();
         let call = self.call(None, Asked::Create { value: payload.clone().into() });
-        let pending = life.store.create(&payload);
+        let pending = life.store.create_with(&payload, CreateOptions::new().deadline(self.patience()));
         let result = self.ends(life, call, pending, "creates");
         let number = match result {
             Some(Ok(placed)) => {
@@ -102,7 +108,7 @@ impl<'a> Session<'a> {
         };
         let payload = self.payload();
         let call = self.call(Some(number), Asked::Update { expected, value: payload.clone().into() });
-        let pending = life.store.update(number, expected, &payload);
+        let pending = life.store.update_with(number, expected, &payload, WriteOptions::new().deadline(self.patience()));
         match self.ends(life, call, pending, "updates") {
             Some(Ok(version)) => self.saw(number, version),
             Some(Err(Error::VersionMismatch { actual, .. })) => self.saw(number, actual),
@@ -112,7 +118,7 @@ impl<'a> Session<'a> {
 
     /// Several closures at once may share a write.
     fn modify(&mut self, life: &Life, number: OrderNumber, count: usize) {
-        let mut under_way = Vec::new();
+        let (patience, mut under_way) = (self.patience(), Vec::new());
         for _ in 0..count {
             let payload = self.payload();
             let (keeps, panics, dawdles) = (self.rng.u32(..8) == 0, self.rng.u32(..40) == 0, self.rng.u32(..40) == 0);
@@ -124,7 +130,7 @@ impl<'a> Session<'a> {
                 }
                 if keeps { Change::keep(()) } else { Change::write(payload, ()) }
             });
-            under_way.push((call, life.store.modify(number, change)));
+            under_way.push((call, life.store.modify_with(number, WriteOptions::new().deadline(patience), change)));
         }
         let mut versions = Vec::new();
         for (call, pending) in under_way {
@@ -158,7 +164,7 @@ impl<'a> Session<'a> {
             _ => "strong reads",
         };
         let call = self.call(Some(number), asked);
-        let pending = life.store.get_with(number, options);
+        let pending = life.store.get_with(number, options.deadline(self.patience()));
         if let Some(Ok(Some(order))) = self.ends(life, call, pending, what) {
             if order.stale {
                 self.desk.tally.add("reads marked stale");

@@ -3,7 +3,7 @@
 use crate::tally::Tally;
 use crate::world::{AGES, Life, World};
 use ordermint::testing::{Asked, Call, Recordable, Recorder};
-use ordermint::{Change, CreateOptions, Error, OrderNumber, Pending, ReadOptions, Version, WriteOptions, WriteToken};
+use ordermint::{Change, CreateOptions, Error, OrderNumber, Pending, ReadOptions, Resolved, Version, WriteOptions, WriteToken};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -180,7 +180,10 @@ impl<'a> Session<'a> {
         match result {
             Ok(resolved) if !life.was_killed() => {
                 assert!(self.desk.recorder.settle(token, resolved), "{token} was settled otherwise before than {resolved:?}");
-                self.desk.tally.add("settled meanwhile");
+                self.desk.tally.add(match resolved {
+                    Resolved::Applied => "settled as done meanwhile",
+                    Resolved::NotApplied => "settled as not done meanwhile",
+                });
             }
             Err(Error::Superseded { .. }) => self.desk.tally.add("superseded meanwhile"),
             _ => self.doubts.push(token),

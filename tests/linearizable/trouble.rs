@@ -22,10 +22,16 @@ pub(crate) struct Trouble<'a> {
 
 impl<'a> Trouble<'a> {
     pub(crate) fn new(world: &'a World, tally: &'a Tally, mut rng: fastrand::Rng) -> Trouble<'a> {
-        // Where the others are a quorum for everything the SET goes on; with one more it stands still for a while.
         let (n, r, w) = (world.quorum.n(), world.quorum.r(), world.quorum.w());
         let spare = usize::from(n - r.max(w));
-        let sick_max = spare + usize::from(rng.u32(..3) == 0 || spare == 0);
+        let sick_max = match rng.u32(..4) {
+            // The others are a quorum for everything: the SET goes on.
+            0 | 1 if spare > 0 => spare,
+            // With one more it stands still for a while.
+            0..3 => spare + 1,
+            // A write may be on none of them then.
+            _ => usize::from(n),
+        };
         Trouble { world, tally, rng, sick: BTreeSet::new(), sick_max }
     }
 
@@ -36,9 +42,27 @@ impl<'a> Trouble<'a> {
                 0 => self.restart(),
                 1 => self.kill(),
                 2..6 => self.relieve(),
+                6..8 => self.strike(),
                 _ => self.befall(),
             }
         }
+    }
+
+    /// As many at once as may be, in the middle of what they do: writes that are under way are left in doubt.
+    fn strike(&mut self) {
+        let n = usize::from(self.world.quorum.n());
+        let (first, alike) = (self.rng.usize(..n), self.rng.u32(..8));
+        for index in (0..n).map(|step| (first + step) % n) {
+            if self.sick.len() < self.sick_max && self.sick.insert(index) {
+                match if alike < 4 { alike } else { self.rng.u32(..4) } {
+                    0 => self.world.faults[index].fail_after_apply(1),
+                    1 => self.world.faults[index].fail_applies(1),
+                    _ => self.world.faults[index].hang_applies(),
+                }
+            }
+        }
+        self.tally.add("strikes");
+        std::thread::sleep(Duration::from_millis(self.rng.u64(5..120)));
     }
 
     /// Something happens to a replica.

@@ -3,6 +3,7 @@
 mod absurd;
 mod answers;
 mod bench;
+mod changes;
 mod clocks;
 mod closing;
 mod crowds;

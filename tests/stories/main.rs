@@ -13,3 +13,4 @@ mod reads;
 mod scans;
 mod seeds;
 mod sick;
+mod weak;

@@ -320,8 +320,8 @@ impl Shard for ReplicatedSet {
         None
     }
 
-    fn get(&self, number: OrderNumber, _reading: Reading, deadline: Instant) -> Pending<Option<Order>> {
-        self.core.get(number, deadline)
+    fn get(&self, number: OrderNumber, reading: Reading, deadline: Instant) -> Pending<Option<Order>> {
+        self.core.get_as(number, reading, deadline)
     }
 
     fn update(&self, _number: OrderNumber, _expected: Version, _payload: &[u8], _deadline: Instant) -> Pending<Version> {

@@ -109,7 +109,8 @@ fn at_least_the_version_of_a_create_never_goes_back_while_one_replica_is_sick() 
             sicken(&bench.faults[1]);
             for at in 0..10 {
                 let placed = ends(store.create(format!("{at}"))).unwrap_or_else(|error| panic!("{what}: {error}"));
-                for options in EVERY {
+                // A strong read asks no further than it must, so with R + W <= N it may be stale.
+                for options in EVERY.into_iter().skip(usize::from(!bench.quorum.is_strict())) {
                     let order = read(&store, placed.number, options().at_least(placed.version));
                     assert_eq!(value(order), format!("{at}"), "{what}, R = {r}");
                 }
@@ -139,7 +140,7 @@ fn what_nobody_has_is_stale_however_it_is_read() {
         assert_eq!(read(&store, absent, options()), Ok(None));
     }
     let stale = read(&store, number, ReadOptions::weak().at_least(NEVER)).expect_err("stale");
-    let said = format!("{number} was found at {version}, and 4000000.1 or newer was wanted");
+    let said = format!("{number} was found at version {version}, and 4000000.1 or newer was wanted");
     assert_eq!(stale.to_string(), said);
 }
 

@@ -14,3 +14,4 @@ mod reads;
 mod scans;
 mod seeds;
 mod sick;
+mod weak;

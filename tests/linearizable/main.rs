@@ -8,6 +8,7 @@
 mod common;
 mod planted;
 mod register;
+mod rivals;
 mod sessions;
 mod tally;
 mod trouble;

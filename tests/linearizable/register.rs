@@ -46,9 +46,16 @@ pub(crate) fn linearizable(history: &History) -> Result<(), Wrong> {
     })
 }
 
-/// What the state is after those operations that were put in line already.
+/// How it stands after those operations that were put in line already.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-enum State {
+struct State {
+    order: Order,
+    /// How many of them certainly happened.
+    certain: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum Order {
     Absent,
     Present {
         version: Version,
@@ -108,8 +115,10 @@ struct Steps {
 #[derive(Clone, Debug)]
 struct Judged {
     deed: Deed,
-    /// In doubt for ever. It fits everywhere: put at the end of the line, after all others, it is as if it had never happened.
+    /// In doubt for ever: it may be left for the end of the line, after all that certainly happened, and is then nothing.
     maybe: bool,
+    /// How many of all certainly happened.
+    certain: usize,
     rewritten: bool,
 }
 
@@ -120,28 +129,32 @@ impl Specification for Register {
     type Operation = Judged;
 
     fn init() -> State {
-        State::Absent
+        State { order: Order::Absent, certain: 0 }
     }
 
     fn apply(step: &Judged, state: &State) -> (bool, State) {
-        match after(step, *state) {
-            Some(next) => (true, next),
-            None => (step.maybe, *state),
+        // Only at the end: what could be nothing anywhere would be tried as that everywhere, which takes for ever.
+        if step.maybe && state.certain == step.certain {
+            return (true, *state);
+        }
+        match after(step, state.order) {
+            Some(order) => (true, State { order, certain: state.certain + usize::from(!step.maybe) }),
+            None => (false, *state),
         }
     }
 }
 
-/// The state after `step`; `None` where it cannot be next.
-fn after(step: &Judged, state: State) -> Option<State> {
-    let (stands, holds, modified) = match (state, step.deed) {
-        (State::Absent, Deed::Create { version, value }) => return Some(State::Present { version, value, modified: false }),
-        (State::Absent, Deed::Absent) => return Some(State::Absent),
-        (State::Absent, _) | (State::Present { .. }, Deed::Create { .. } | Deed::Absent) => return None,
-        (State::Present { version, value, modified }, _) => (version, value, modified),
+/// The order after `step`; `None` where it cannot be next.
+fn after(step: &Judged, order: Order) -> Option<Order> {
+    let (stands, holds, modified) = match (order, step.deed) {
+        (Order::Absent, Deed::Create { version, value }) => return Some(Order::Present { version, value, modified: false }),
+        (Order::Absent, Deed::Absent) => return Some(Order::Absent),
+        (Order::Absent, _) | (Order::Present { .. }, Deed::Create { .. } | Deed::Absent) => return None,
+        (Order::Present { version, value, modified }, _) => (version, value, modified),
     };
     // A version that is seen is the one that stands, or where it was rewritten a newer one.
     let is_seen = |version: Version| version == stands || (step.rewritten && version > stands);
-    let present = |version, value, modified| State::Present { version, value, modified };
+    let present = |version, value, modified| Order::Present { version, value, modified };
     let (fits, next) = match step.deed {
         Deed::Create { .. } | Deed::Absent => return None,
         Deed::Found { version, value } => (is_seen(version) && value == holds, present(version, holds, modified)),
@@ -156,8 +169,7 @@ fn after(step: &Judged, state: State) -> Option<State> {
             let follows = version > stands || (version == stands && (modified || step.maybe));
             (saw == holds && follows, present(version, wrote, true))
         }
-        // It may be answered with the version of a write that came right after it.
-        Deed::Keep { saw, version } => (saw == holds && version >= stands, state),
+        Deed::Keep { saw, version } => (is_seen(version) && saw == holds, present(version, holds, modified)),
     };
     fits.then_some(next)
 }
@@ -213,13 +225,15 @@ impl Steps {
     /// Whether what was answered up to `upto` can be put in line.
     fn hold(&self, upto: u64) -> bool {
         let mut events: Vec<(u64, usize, Action<Judged>)> = Vec::new();
+        let is_certain = |step: &&Step| step.ended.is_some_and(|at| at <= upto);
+        let certain = self.all.iter().filter(is_certain).count();
         for (process, step) in self.all.iter().enumerate().filter(|(_, step)| step.called <= upto) {
             let ended = step.ended.filter(|at| *at <= upto);
             let reads = matches!(step.deed, Deed::Mismatch { .. } | Deed::Keep { .. } | Deed::Found { .. } | Deed::Absent);
             if ended.is_none() && reads {
                 continue;
             }
-            let judged = Judged { deed: step.deed, maybe: ended.is_none(), rewritten: self.rewritten };
+            let judged = Judged { deed: step.deed, maybe: ended.is_none(), certain, rewritten: self.rewritten };
             events.push((step.called, process, Action::Call(judged.clone())));
             events.push((ended.unwrap_or(u64::MAX), process, Action::Response(judged)));
         }

@@ -136,7 +136,7 @@ impl Known {
         let all_asked = self.voters().iter().all(|index| self.asked.contains(index));
         let out_of_reach = good >= r || good + unheard.len() < r;
         let over = all_asked && all_heard_or_silent && out_of_reach;
-        over.then(|| if good >= r { too_old } else { nothing })
+        over.then_some(if good >= r { too_old } else { nothing })
     }
 }
 

@@ -51,3 +51,31 @@ fn what_was_read_is_not_taken_back_when_a_rival_of_it_returns() {
     drop(store);
     world.end();
 }
+
+#[test]
+fn a_replica_alone_is_not_believed_where_others_may_know_better() {
+    // A version on two of three, where W is three, is shown where two that hold it vote: nobody can claim the SET without one of
+    // them. But R is one.
+    let world = World::new(Quorum::new(3, 1, 3).expect("a quorum"), Arc::new(Tally::default()));
+    let store = world.life().store;
+    let placed = ends(store.create("x")).expect("placed");
+    let number = placed.number;
+    world.faults[2].fail_applies(1);
+    let result = ends(store.update(number, placed.version, "y"));
+    assert!(matches!(result, Err(Error::Ambiguous { .. })), "{result:?}");
+    let store = without(&world, &[2]);
+    assert_eq!(read(&store, number).value, "y");
+    let store = without(&world, &[1]);
+    // The other one goes out before it can say what it holds.
+    world.faults[0].panic_reads(1);
+    let _ = ends(store.compared()).expect("compared");
+    for _ in 0..3 {
+        let seen = ends(store.get(number));
+        assert!(
+            seen.as_ref().is_ok_and(|seen| seen.as_ref().is_some_and(|order| order.value == "y")) || seen.is_err(),
+            "{seen:?}"
+        );
+    }
+    drop(store);
+    world.end();
+}

@@ -18,6 +18,8 @@ pub(crate) struct Trouble<'a> {
     sick: BTreeSet<usize>,
     /// At most so many at a time.
     sick_max: usize,
+    /// One life after the other begins without those replicas that alone know the end of the one before.
+    parts_often: bool,
 }
 
 impl<'a> Trouble<'a> {
@@ -32,7 +34,8 @@ impl<'a> Trouble<'a> {
             // A write may be on none of them then.
             _ => usize::from(n),
         };
-        Trouble { world, tally, rng, sick: BTreeSet::new(), sick_max }
+        let parts_often = rng.u32(..4) == 0;
+        Trouble { world, tally, rng, sick: BTreeSet::new(), sick_max, parts_often }
     }
 
     pub(crate) fn run(mut self) {
@@ -41,6 +44,8 @@ impl<'a> Trouble<'a> {
             match self.rng.u32(..20) {
                 0 => self.restart(),
                 1 => self.kill(),
+                19 => self.part_ways(),
+                10.. if self.parts_often => self.part_ways(),
                 2..6 => self.relieve(),
                 6..8 => self.strike(),
                 _ => self.befall(),
@@ -63,6 +68,29 @@ impl<'a> Trouble<'a> {
         }
         self.tally.add("strikes");
         std::thread::sleep(Duration::from_millis(self.rng.u64(5..120)));
+    }
+
+    /// What is under way gets to a few replicas alone, and the next life of the program begins without those: what it sees is
+    /// older, and what the others hold comes back later.
+    fn part_ways(&mut self) {
+        let (n, w) = (self.world.quorum.n(), self.world.quorum.w());
+        // Too few to store anything, and so few that the others may go on.
+        let few = usize::from((w - 1).min(n - (n - w + 1).max(n / 2 + 1)));
+        let (n, first) = (usize::from(n), self.rng.usize(..usize::from(n)));
+        let order: Vec<usize> = (0..n).map(|step| (first + step) % n).collect();
+        let (few, others) = order.split_at(few);
+        others.iter().for_each(|index| self.world.faults[*index].fail_applies(1));
+        std::thread::sleep(Duration::from_millis(self.rng.u64(1..10)));
+        others.iter().for_each(|index| self.world.gone[*index].store(false, Ordering::SeqCst));
+        few.iter().for_each(|index| self.world.gone[*index].store(true, Ordering::SeqCst));
+        self.sick.extend(few);
+        if self.rng.bool() {
+            self.restart()
+        } else {
+            self.kill()
+        }
+        others.iter().for_each(|index| self.world.faults[*index].fail_applies(0));
+        self.tally.add("partings");
     }
 
     /// Something happens to a replica.

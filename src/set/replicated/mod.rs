@@ -4,9 +4,10 @@
 //! that keeps deadlines, leases and comparisons, and a notifier on which callers' wakers run (both in `upkeep/`). Callers' threads
 //! only mint, queue and leave (`writes/`, `reads/`).
 //!
-//! Locks, in the order in which they may be held together: submit, then one of {lane's role, a queue, a create's state, mint
-//! state, mail, notifier}; a page's state, then submit or a read's state; a read's state, then one of {role, queue, ranges, timers,
-//! notifier}. No lock is held while a replica is called, or a waker.
+//! Locks, in the order in which they may be held together: submit, then one of {lane's role, a queue, missed writes, a create's
+//! state, mint state, mail, notifier, turns, doubts}; a page's state, then submit, doubts, recent orders or a read's state; a read's
+//! state, then one of {role, queue, ranges, timers, notifier}; turns, then a batch. No lock is held while a replica is called, or a
+//! waker, or a closure.
 
 mod lanes;
 mod reads;

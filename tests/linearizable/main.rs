@@ -100,13 +100,12 @@ fn one_history(at: usize, quorum: Quorum, tally: &Arc<Tally>, mut rng: fastrand:
     world.heal();
     settle_all(&world, &desk.recorder, tally);
     read_all(&desk);
-    let overlaps = quorum.r() + quorum.w() > quorum.n();
     for (number, history) in desk.recorder.history().by_order() {
         tally.add("orders checked");
         if let Err(wrong) = register::linearizable(&history) {
             panic!("history {at} with {quorum:?}, {number}: {wrong}");
         }
-        if let Err(wrong) = weak::weak_reads_hold(&history, overlaps) {
+        if let Err(wrong) = weak::weak_reads_hold(&history, weak::Overlap::of(quorum)) {
             panic!("history {at} with {quorum:?}, {number}: {wrong}");
         }
     }

@@ -1,9 +1,12 @@
 //! Histories written by hand: the checker accepts the right ones and refuses the wrong ones.
 
 use crate::register::linearizable;
-use crate::weak::weak_reads_hold;
+use crate::weak::{Overlap, weak_reads_hold};
 use ordermint::testing::{Answer, Asked, Call, History, Ran, Recorder};
 use ordermint::{OrderNumber, Resolved, SetId, Version, WriteToken};
+
+/// As with N = 3, R = 2, W = 2.
+const ALL: Overlap = Overlap { writes: true, shown: true };
 
 /// One order, and who asks for it.
 struct Hand {
@@ -70,7 +73,7 @@ impl Hand {
         if let Err(wrong) = linearizable(&self.history()) {
             panic!("{wrong}");
         }
-        if let Err(wrong) = weak_reads_hold(&self.history(), true) {
+        if let Err(wrong) = weak_reads_hold(&self.history(), ALL) {
             panic!("{wrong}");
         }
     }
@@ -87,7 +90,7 @@ impl Hand {
     #[track_caller]
     fn weakly_wrong(&self, why: &str) {
         assert!(linearizable(&self.history()).is_ok());
-        match weak_reads_hold(&self.history(), true) {
+        match weak_reads_hold(&self.history(), ALL) {
             Ok(()) => panic!("accepted:\n{}", self.history()),
             Err(wrong) => assert!(wrong.starts_with(why), "another reason: {wrong}"),
         }
@@ -191,6 +194,21 @@ fn an_update_and_a_closure_never_share_a_version() {
     hand.update(1, 1, "b").answered(updated(2));
     hand.modify(2, "b", Some("c")).answered(modified(2));
     hand.wrong("modify");
+}
+
+#[test]
+fn another_life_of_the_program_may_write_again_what_it_found() {
+    let later = Version { epoch: 2, counter: 1 };
+    let hand = Hand::created();
+    hand.read(2).answered(Answer::Found { version: later, value: "a".into() });
+    hand.weak(2, Some(1)).answered(Answer::Found { version: later, value: "a".into() });
+    hand.update(1, 1, "b").answered(Answer::Mismatch { actual: later });
+    hand.right();
+    hand.update(1, 1, "b").answered(updated(9));
+    hand.wrong("\"b\": at 1.9");
+    let hand = Hand::created();
+    hand.read(2).answered(found(2, "a"));
+    hand.wrong("\"a\" at 1.2");
 }
 
 #[test]
@@ -364,7 +382,7 @@ fn a_weak_read_behind_what_was_acknowledged_is_refused_where_the_quorums_overlap
     hand.update(1, 1, "b").answered(updated(2));
     hand.weak(2, None).answered(found(1, "a"));
     hand.weakly_wrong("older than what was acknowledged before");
-    assert_eq!(weak_reads_hold(&hand.history(), false), Ok(()));
+    assert_eq!(weak_reads_hold(&hand.history(), Overlap { writes: false, shown: false }), Ok(()));
     let hand = Hand::created();
     hand.weak(2, None).answered(Answer::Absent);
     hand.weakly_wrong("absent after it was acknowledged");

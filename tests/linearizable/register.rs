@@ -152,8 +152,9 @@ fn after(step: &Judged, order: Order) -> Option<Order> {
         (Order::Absent, _) | (Order::Present { .. }, Deed::Create { .. } | Deed::Absent) => return None,
         (Order::Present { version, value, modified }, _) => (version, value, modified),
     };
-    // A version that is seen is the one that stands, or where it was rewritten a newer one.
-    let is_seen = |version: Version| version == stands || (step.rewritten && version > stands);
+    // A version that is seen is the one that stands, or where it was rewritten a newer one. The next life of a program may also
+    // write again, as its own, what it finds on few replicas.
+    let is_seen = |version: Version| version == stands || version.epoch > stands.epoch || (step.rewritten && version > stands);
     let present = |version, value, modified| Order::Present { version, value, modified };
     let (fits, next) = match step.deed {
         Deed::Create { .. } | Deed::Absent => return None,

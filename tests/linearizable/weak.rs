@@ -1,14 +1,32 @@
 //! What holds for reads that are not linearizable, and of versions as such: one version is one value.
 
 use ordermint::testing::{Answer, Asked, History, Operation, Outcome, Ran};
-use ordermint::{Resolved, Version};
+use ordermint::{Quorum, Resolved, Version};
 use std::collections::HashMap;
 
-/// Looks through the history of one order. `overlaps`: R + W > N.
+/// What R replicas must know, wherever they are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Overlap {
+    /// Writes that were acknowledged: they are on W.
+    pub(crate) writes: bool,
+    /// What strong reads showed, and what settled writes became: known to every later coordinator, but that may be on fewer than W.
+    pub(crate) shown: bool,
+}
+
+impl Overlap {
+    pub(crate) fn of(quorum: Quorum) -> Overlap {
+        let (n, r, w) = (quorum.n(), quorum.r(), quorum.w());
+        // Who coordinates has claimed so many.
+        let claim = (n - w + 1).max(n / 2 + 1);
+        Overlap { writes: r + w > n, shown: r + w > n && r >= claim }
+    }
+}
+
+/// Looks through the history of one order.
 ///
 /// # Errors
 /// The first operation that is wrong, and why.
-pub(crate) fn weak_reads_hold(history: &History, overlaps: bool) -> Result<(), String> {
+pub(crate) fn weak_reads_hold(history: &History, overlap: Overlap) -> Result<(), String> {
     let mut shown: HashMap<Version, &[u8]> = HashMap::new();
     for read in &history.operations {
         let Outcome::Answered { at, answer } = &read.outcome else { continue };
@@ -33,13 +51,13 @@ pub(crate) fn weak_reads_hold(history: &History, overlaps: bool) -> Result<(), S
                 if at_least.is_some_and(|least| *version < least) {
                     return wrong("older than was asked for");
                 }
-                if is_weak && overlaps && newest_before(history, read.called).is_some_and(|newest| *version < newest) {
+                if is_weak && newest_before(history, read.called, overlap).is_some_and(|newest| *version < newest) {
                     return wrong("older than what was acknowledged before, and R + W > N");
                 }
             }
             Answer::Absent if is_strong => {}
             Answer::Absent if at_least.is_some() => return wrong("absent, and a version was asked for"),
-            Answer::Absent if is_weak && overlaps && newest_before(history, read.called).is_some() => {
+            Answer::Absent if is_weak && newest_before(history, read.called, overlap).is_some() => {
                 return wrong("absent after it was acknowledged, and R + W > N");
             }
             _ => {}
@@ -81,13 +99,20 @@ fn version_in(answer: &Answer) -> Option<Version> {
     }
 }
 
-/// The newest version that a write or a strong read was answered with before `moment`.
-fn newest_before(history: &History, moment: u64) -> Option<Version> {
+/// The newest version that was known before `moment` to be where R replicas must find it.
+fn newest_before(history: &History, moment: u64, overlap: Overlap) -> Option<Version> {
     let acknowledged = |operation: &Operation| match &operation.outcome {
-        Outcome::Answered { at, .. } if *at >= moment => None,
-        Outcome::Answered { .. } if matches!(operation.asked, Asked::WeakRead { .. } | Asked::DegradedRead { .. }) => None,
-        Outcome::Answered { answer, .. } => version_in(answer),
-        Outcome::Settled { token, resolved: Resolved::Applied, settled, .. } if *settled < moment => Some(token.version),
+        Outcome::Answered { at, answer } if *at < moment => {
+            let counts = match operation.asked {
+                Asked::WeakRead { .. } | Asked::DegradedRead { .. } => false,
+                Asked::Read | Asked::Modify { ran: Some(Ran { wrote: None, .. }) } => overlap.shown,
+                _ => overlap.writes,
+            };
+            version_in(answer).filter(|_| counts)
+        }
+        Outcome::Settled { token, resolved: Resolved::Applied, settled, .. } if *settled < moment && overlap.shown => {
+            Some(token.version)
+        }
         _ => None,
     };
     history.operations.iter().filter_map(acknowledged).max()
@@ -115,7 +140,7 @@ fn was_written(history: &History, moment: u64, version: Version, value: &[u8]) -
             Outcome::Open => None,
             _ => return false,
         };
-        let fits = under.is_none_or(|under| under == version || (rewritten && under < version));
+        let fits = under.is_none_or(|under| under == version || under.epoch < version.epoch || (rewritten && under < version));
         wrote == value && fits
     })
 }

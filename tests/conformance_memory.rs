@@ -432,6 +432,9 @@ impl Replica for Buggy {
         self.life.lock().unwrap().banished = true;
         self.inner.banish(reason)
     }
+    fn readmit(&self, group: u64) -> Result<(), ReplicaError> {
+        self.inner.readmit(group)
+    }
 
     fn form(&self, identity: &Identity) -> Result<(), ReplicaError> {
         self.inner.form(identity)

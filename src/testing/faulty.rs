@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 /// Wraps a replica and does to it what a [`FaultControl`](Faults) says.
 ///
-/// Without faults it is the replica it wraps. `standing`, `marks`, `form`, `claim`, `epoch`, `banish`, `days`, `meta`,
-/// `meta_with_prefix` and `close` are never tampered with.
+/// Without faults it is the replica it wraps. `standing`, `marks`, `form`, `claim`, `epoch`, `banish`, `readmit`, `days`,
+/// `meta`, `meta_with_prefix` and `close` are never tampered with.
 ///
 /// ```
 /// use ordermint::testing::{FaultControl, Faulty};
@@ -333,6 +333,10 @@ impl Replica for Faulty {
 
     fn banish(&self, reason: &str) -> Result<(), ReplicaError> {
         self.inner.banish(reason)
+    }
+
+    fn readmit(&self, group: u64) -> Result<(), ReplicaError> {
+        self.inner.readmit(group)
     }
 
     fn days(&self) -> Result<Vec<Day>, ReplicaError> {

@@ -10,6 +10,7 @@ mod epochs;
 mod pressure;
 mod quorums;
 mod reads;
+mod returning;
 mod scans;
 mod seeds;
 mod sick;

@@ -34,8 +34,8 @@ use crate::quorum::Mask;
 use crate::replica::{ReplicaError, Version};
 use crate::set::{Compared, Edit, Order, Page, Placed, Reading, ReplicaState, ReplicaStatus, Resolved, SetState, SetStatus};
 use crate::time::{Clock, GuardedClock};
-use bytes::Bytes;
 use arc_swap::{ArcSwap, Guard};
+use bytes::Bytes;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -339,6 +339,10 @@ impl Lane {
         let (state, reason) = match self.role() {
             Role::Voting => (ReplicaState::Voting, self.oddity().or(odd)),
             Role::Limbo(reason) => (ReplicaState::Limbo, Some(reason)),
+            // Until then its directory is in use.
+            Role::Out(error) if self.is_open() && self.taken_out.load(Ordering::Relaxed) => {
+                (ReplicaState::Out, Some(format!("{error}; it is still being closed")))
+            }
             Role::Out(error) => (ReplicaState::Out, Some(error.to_string())),
             Role::Missing(error) => (ReplicaState::Missing, Some(error.to_string())),
             Role::Returning(step) => (ReplicaState::Returning, Some(step)),

@@ -201,7 +201,8 @@ fn open_again(core: &Core, lane: &Arc<Lane>) -> Result<Found, ReplicaError> {
     while lane.is_open() {
         if Instant::now() >= until {
             let waited_ms = timeout.as_millis();
-            let reason = format!("the call in which it hung has not ended within {waited_ms} ms; its directory is in use until then");
+            let reason =
+                format!("the call in which it hung has not ended within {waited_ms} ms; its directory is in use until then");
             return Err(ReplicaError::Out { reason });
         }
         std::thread::sleep(TRY_AGAIN);

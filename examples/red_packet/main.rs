@@ -28,7 +28,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Instant;
 use tally::Tally;
 
@@ -91,7 +91,7 @@ fn send_and_prove(home: &Path, options: &Options, stop: &AtomicBool) -> Result<b
 
     println!("3. The store is closed, opened again, and every packet read and held against what everybody was told.");
     let started = Instant::now();
-    let balance = audit(home, &ran.accounts)?;
+    let balance = audit(home, &ran.accounts, &world.tally)?;
     let (packets, orders) = (HumanCount(balance.packets as u64), HumanCount(balance.receive_orders as u64));
     println!("   {packets} packets with {orders} receive orders read in {:.1} s", started.elapsed().as_secs_f64());
     Ok(conclude(&balance, &world.tally))
@@ -106,7 +106,7 @@ fn open_new(home: &Path, sets: [SetId; 2]) -> Result<OrderStore, Error> {
 }
 
 /// Reads every packet of the store in `home` and holds it against its account.
-fn audit(home: &Path, accounts: &[Account]) -> Result<Balance, Error> {
+fn audit(home: &Path, accounts: &[Account], tally: &Tally) -> Result<Balance, Error> {
     // A store remembers its SETs and its quorum.
     let store = OrderStore::builder().home(home).open()?;
     let mut found = Vec::with_capacity(accounts.len());
@@ -114,8 +114,11 @@ fn audit(home: &Path, accounts: &[Account]) -> Result<Balance, Error> {
         // More than one day where the run went over midnight.
         for day in store.days(set.id).wait()? {
             for order in store.scan(set.id, day) {
-                let order = order?;
-                found.push((order.number, Packet::decode(&order.value).map_err(|garbled| garbled.to_string())));
+                match order {
+                    Ok(order) => found.push((order.number, Packet::decode(&order.value).map_err(|garbled| garbled.to_string()))),
+                    // The packets that it hides will be missed by their accounts.
+                    Err(error) => tally.failed(&format!("reading {day} of SET {}: {error}", set.id)),
+                }
             }
         }
     }
@@ -126,15 +129,18 @@ fn audit(home: &Path, accounts: &[Account]) -> Result<Balance, Error> {
 /// Says how it ended.
 fn conclude(balance: &Balance, tally: &Tally) -> bool {
     const FAULTS_SHOWN: usize = 20;
-    let failed = tally.said();
-    for failure in &failed {
-        println!("failed: {failure}");
+    let failures = tally.failures.load(Relaxed);
+    for said in tally.said() {
+        println!("   failed: {said}");
+    }
+    if failures > 0 {
+        println!("   {} things went wrong in all", HumanCount(failures));
     }
     for fault in balance.faults.iter().take(FAULTS_SHOWN) {
-        println!("wrong: {fault}");
+        println!("   wrong: {fault}");
     }
     if balance.faults.len() > FAULTS_SHOWN {
-        println!("and {} more", balance.faults.len() - FAULTS_SHOWN);
+        println!("   and {} more", HumanCount((balance.faults.len() - FAULTS_SHOWN) as u64));
     }
     let Balance { paid_in, received, left, .. } = balance;
     if balance.is_balanced() {
@@ -142,5 +148,5 @@ fn conclude(balance: &Balance, tally: &Tally) -> bool {
     } else {
         println!("the books do not balance: {paid_in} paid in, {received} received + {left} left");
     }
-    balance.is_balanced() && failed.is_empty()
+    balance.is_balanced() && failures == 0
 }

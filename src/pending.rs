@@ -2,11 +2,30 @@
 
 use crate::error::Error;
 use parking_lot::{Condvar, Mutex};
+use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
+
+thread_local! {
+    /// A closure of a caller runs on this thread, which others wait for.
+    static MUST_NOT_WAIT: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `call`; a wait inside it is refused with [`Error::Reentrant`].
+pub(crate) fn refusing_waits<T>(call: impl FnOnce() -> T) -> T {
+    /// Ends it also when `call` panics.
+    struct End(bool);
+    impl Drop for End {
+        fn drop(&mut self) {
+            MUST_NOT_WAIT.set(self.0);
+        }
+    }
+    let _end = End(MUST_NOT_WAIT.replace(true));
+    call()
+}
 
 /// The answer to an operation that was sent when the method was called.
 ///
@@ -78,7 +97,8 @@ impl<T> Pending<T> {
     /// Blocks until the answer is there, which is at the operation's deadline at the latest.
     ///
     /// # Errors
-    /// What the operation failed with.
+    /// What the operation failed with. [`Error::Reentrant`] inside a closure given to
+    /// [`modify`](crate::OrderStore::modify), where the answer is not there yet.
     ///
     /// # Panics
     /// When the answer was taken before by polling this as a future to its end, as futures do.
@@ -94,6 +114,9 @@ impl<T> Pending<T> {
                 loop {
                     if let Some(answer) = inner.answer.take() {
                         return answer;
+                    }
+                    if MUST_NOT_WAIT.get() {
+                        return Err(Error::Reentrant);
                     }
                     inner.parked = true;
                     slot.arrived.wait(&mut inner);
@@ -120,6 +143,9 @@ impl<T> Pending<T> {
         loop {
             if let Some(answer) = inner.answer.take() {
                 return Ok(answer);
+            }
+            if MUST_NOT_WAIT.get() {
+                return Ok(Err(Error::Reentrant));
             }
             if until.is_some_and(|until| Instant::now() >= until) {
                 inner.parked = false;
@@ -186,6 +212,12 @@ impl<T> Future for Pending<T> {
             drop(inner);
             this.state = State::Ready(None);
             return Poll::Ready(answer);
+        }
+        // Polled in there by something that blocks until it is ready: it would wait for itself.
+        if MUST_NOT_WAIT.get() {
+            drop(inner);
+            this.state = State::Ready(None);
+            return Poll::Ready(Err(Error::Reentrant));
         }
         // The one before is dropped outside the lock: it is the caller's, and may hold the last handle of a store.
         let before = match &inner.waker {

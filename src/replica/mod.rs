@@ -9,7 +9,7 @@ mod values;
 pub use self::group::{Group, GroupFull, Write};
 pub use self::memory::MemoryReplica;
 pub(crate) use self::memory::open_memory;
-pub(crate) use self::record::Draft;
+pub(crate) use self::record::{Draft, HEADER};
 pub use self::record::{Kind, Record, RecordError, Version};
 pub use self::sled::SledReplica;
 pub(crate) use self::sled::{open_sled, peek_identity};

@@ -190,6 +190,11 @@ impl Draft {
         self.bytes[4..8].copy_from_slice(&crc.to_be_bytes());
     }
 
+    /// Bytes with the header.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
     pub(crate) fn into_bytes(self) -> Vec<u8> {
         self.bytes
     }

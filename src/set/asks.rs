@@ -54,10 +54,13 @@ impl<T> Change<T> {
 
 /// A closure on its way to its turn, with its caller's promise behind it. All of it is the caller's code or holds some: it is
 /// run on a modify thread, and answered and dropped there or on the notifier's.
-pub(crate) trait Edit: Send {
+pub(crate) trait Edit: Send + Sync {
     /// Runs the closure, which may panic; at most once. `Some` is the payload to write.
-    fn run(&mut self, order: &Order) -> Option<Bytes>;
+    fn run(&self, order: &Order) -> Option<Bytes>;
 
-    /// Answers the caller: the version that stands, and whether it holds a payload of this closure.
-    fn finish(self: Box<Self>, result: Result<(Version, bool), Error>);
+    /// Answers the caller, once: the version that stands, and whether it holds a payload of this closure.
+    fn finish(&self, result: Result<(Version, bool), Error>);
+
+    /// Drops what the closure gave, as its caller was answered while it ran.
+    fn discard(&self);
 }

@@ -15,6 +15,7 @@ use crate::order::{Day, OrderNumber, SetId};
 use crate::pending::Pending;
 use crate::replica::Version;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// A SET: orders are created in it, read and scanned. No call blocks.
@@ -34,7 +35,7 @@ pub(crate) trait Shard: Send + Sync + fmt::Debug {
     fn update(&self, number: OrderNumber, expected: Version, payload: &[u8], deadline: Instant) -> Pending<Version>;
 
     /// Runs `edit` on the order in its turn. It always answers.
-    fn modify(&self, number: OrderNumber, edit: Box<dyn Edit>, deadline: Instant);
+    fn modify(&self, number: OrderNumber, edit: Arc<dyn Edit>, deadline: Instant);
 
     /// Settles a write whose outcome is unknown.
     fn resolve(&self, token: WriteToken, deadline: Instant) -> Pending<Resolved>;

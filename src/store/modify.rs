@@ -7,6 +7,8 @@ use crate::pending::{Pending, Promise};
 use crate::replica::Version;
 use crate::set::{Change, Edit, Modified, Order};
 use bytes::Bytes;
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How to update or modify.
@@ -41,16 +43,17 @@ where
         Err(error) => return Pending::ready(Err(error)),
     };
     let (promise, pending) = Pending::new();
-    let closure = Closure { change: Some(change), output: None, promise };
-    shard.modify(number, Box::new(closure), inner.deadline(options.deadline));
+    let closure = Closure { change: Mutex::new(Some(change)), output: Mutex::new(None), promise: Mutex::new(Some(promise)) };
+    shard.modify(number, Arc::new(closure), inner.deadline(options.deadline));
     pending
 }
 
-/// A closure of a caller, what it gave, and where its answer goes.
+/// A closure of a caller, what it gave, and where its answer goes. Each is taken out before the caller's code runs, so that no
+/// lock is held while it does.
 struct Closure<T, F> {
-    change: Option<F>,
-    output: Option<T>,
-    promise: Promise<Modified<T>>,
+    change: Mutex<Option<F>>,
+    output: Mutex<Option<T>>,
+    promise: Mutex<Option<Promise<Modified<T>>>>,
 }
 
 impl<T, F> Edit for Closure<T, F>
@@ -58,19 +61,27 @@ where
     T: Send + 'static,
     F: FnOnce(&Order) -> Change<T> + Send + 'static,
 {
-    fn run(&mut self, order: &Order) -> Option<Bytes> {
-        let change = self.change.take()?(order);
-        self.output = Some(change.output);
-        change.value
+    fn run(&self, order: &Order) -> Option<Bytes> {
+        let change = self.change.lock().take()?;
+        let Change { value, output } = change(order);
+        *self.output.lock() = Some(output);
+        value
     }
 
-    fn finish(self: Box<Self>, result: Result<(Version, bool), Error>) {
-        let Closure { output, promise, .. } = *self;
+    fn finish(&self, result: Result<(Version, bool), Error>) {
+        let Some(promise) = self.promise.lock().take() else { return };
+        let (change, output) = (self.change.lock().take(), self.output.lock().take());
         match (result, output) {
             (Ok((version, written)), Some(output)) => promise.complete(Ok(Modified::new(version, written, output))),
-            // Dropping the promise answers too; a closure that was never run has no success to tell.
+            // A closure that was never run has no success to tell. Dropping the promise answers too.
             (Ok(_), None) => drop(promise),
             (Err(error), _) => promise.complete(Err(error)),
         }
+        drop(change);
+    }
+
+    fn discard(&self) {
+        let (change, output) = (self.change.lock().take(), self.output.lock().take());
+        drop((change, output));
     }
 }

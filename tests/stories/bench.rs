@@ -56,8 +56,9 @@ impl Bench {
         config
     }
 
+    /// Without recent orders in memory: what is told here is what the replicas say.
     pub(crate) fn builder(&self) -> Builder {
-        OrderStore::builder().quorum(self.quorum).clock(self.clock.clone()).add_set(self.config())
+        OrderStore::builder().quorum(self.quorum).clock(self.clock.clone()).recent_bytes(0).add_set(self.config())
     }
 
     pub(crate) fn open(&self) -> OrderStore {

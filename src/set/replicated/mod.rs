@@ -20,9 +20,13 @@ pub(crate) use upkeep::open::{
 };
 
 use self::lanes::lane::Lane;
+use self::reads::recent::Recent;
 use self::upkeep::coordinator::{Closing, Event, Mail, Timers};
 use self::upkeep::notify::{InFlight, Notifier};
+use self::writes::closures::Closures;
 use self::writes::create::Submit;
+use self::writes::doubts::Doubts;
+use self::writes::turns::Turns;
 use super::Shard;
 use crate::config::{Quorum, Settings};
 use crate::error::{Error, WriteToken};
@@ -36,7 +40,7 @@ use crate::time::{Clock, GuardedClock};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
@@ -77,6 +81,12 @@ pub(crate) struct Core {
     /// The lanes that vote, as bits; derived from their roles.
     voting: AtomicU16,
     submit: Mutex<Submit>,
+    /// Set under the submit lock, read without it.
+    closed_to_new: AtomicBool,
+    turns: Turns,
+    doubts: Mutex<Doubts>,
+    recent: Recent,
+    closures: Closures,
     mint: MintCore,
     mint_state: Mutex<MintState>,
     minting_on: Mutex<Option<Day>>,
@@ -126,6 +136,11 @@ impl ReplicatedSet {
             lanes,
             voting: AtomicU16::new(u16::MAX),
             submit: Mutex::default(),
+            closed_to_new: AtomicBool::new(false),
+            turns: Turns::default(),
+            doubts: Mutex::default(),
+            recent: Recent::new(settings.recent_bytes),
+            closures: Closures::default(),
             // The next block is fetched at half, not when somebody finds nothing.
             mint: MintCore::with_alarm(id, {
                 let me = me.clone();
@@ -316,24 +331,24 @@ impl Shard for ReplicatedSet {
         self.core.create(payload, deadline)
     }
 
-    fn recent(&self, _number: OrderNumber, _reading: Reading) -> Option<Result<Option<Order>, Error>> {
-        None
+    fn recent(&self, number: OrderNumber, reading: Reading) -> Option<Result<Option<Order>, Error>> {
+        self.core.recent(number, reading)
     }
 
     fn get(&self, number: OrderNumber, _reading: Reading, deadline: Instant) -> Pending<Option<Order>> {
         self.core.get(number, deadline)
     }
 
-    fn update(&self, _number: OrderNumber, _expected: Version, _payload: &[u8], _deadline: Instant) -> Pending<Version> {
-        Pending::ready(Err(Error::Closed))
+    fn update(&self, number: OrderNumber, expected: Version, payload: &[u8], deadline: Instant) -> Pending<Version> {
+        self.core.update(number, expected, payload, deadline)
     }
 
-    fn modify(&self, _number: OrderNumber, edit: Box<dyn Edit>, _deadline: Instant) {
-        edit.finish(Err(Error::Closed));
+    fn modify(&self, number: OrderNumber, edit: Arc<dyn Edit>, deadline: Instant) {
+        self.core.modify(number, edit, deadline);
     }
 
-    fn resolve(&self, _token: WriteToken, _deadline: Instant) -> Pending<Resolved> {
-        Pending::ready(Err(Error::Closed))
+    fn resolve(&self, token: WriteToken, deadline: Instant) -> Pending<Resolved> {
+        self.core.resolve(token, deadline)
     }
 
     fn take_out_replica(&self, _index: u8) -> Result<(), Error> {

@@ -111,6 +111,7 @@ fn answer(core: &Core, lane: &Lane, waiting: Vec<Waiting>, result: impl Fn(usize
                 let good = result.is_ok();
                 if let Some(completion) = op.answer(lane.index, good) {
                     if good {
+                        core.recent.created(op.write());
                         let day = op.write().number().day();
                         match &mut created {
                             Some((same, count)) if *same == day => *count += 1,

@@ -1,17 +1,23 @@
-//! Reading one number: carries out the steps of a [`ReadRound`] on the readers and workers of the replicas.
+//! Reading one number strongly: carries out the steps of a [`ReadRound`] on the readers and workers of the replicas.
+//!
+//! Writing back is writing: it waits for its turn. A read that meets a version on its way waits for the outcome.
 
 use crate::error::{Error, Faults, NotAttempted};
 use crate::heal::RangeKey;
 use crate::order::OrderNumber;
 use crate::pending::Pending;
 use crate::quorum::{Answer, Mask, Outcome, ReadRound, Step};
+use crate::replica::Version;
 use crate::replica::{Kind, Record, ReplicaError, Write};
 use crate::set::Order;
 use crate::set::replicated::Core;
 use crate::set::replicated::lanes::lane::{Job, ReadJob};
 use crate::set::replicated::lanes::worker::guarded;
+use crate::set::replicated::reads::recent::Changes;
 use crate::set::replicated::upkeep::coordinator::Timed;
 use crate::set::replicated::upkeep::notify::{Completion, Deliver, Held};
+use crate::set::replicated::writes::settle::Stands;
+use crate::set::replicated::writes::turns::{Turn, TurnEnd};
 use parking_lot::Mutex;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -24,19 +30,44 @@ const LOOK_AFTER: Duration = Duration::from_millis(200);
 /// Called on the notifier's thread.
 type Finish = Box<dyn FnOnce(Result<Option<Record>, Error>) + Send>;
 
+/// To whom the result goes.
+enum To {
+    Caller(Finish),
+    /// Our own code, which does not block: at once, on whatever thread.
+    Us(Stands),
+}
+
+/// On whose behalf it is read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Mode {
+    /// Of somebody without a turn on the order.
+    Free,
+    /// Of whoever has the turn.
+    Turn,
+    /// Of whoever has the turn and settles doubts, the newest of which is named: all voters are asked, and what is older than
+    /// that is found but not written back.
+    Settle(Option<Version>),
+}
+
 /// A strong read under way.
 pub(crate) struct GetOp {
     core: Weak<Core>,
     number: OrderNumber,
     deadline: Instant,
     held: Held,
+    mode: Mode,
+    began: Changes,
     state: Mutex<State>,
 }
 
 struct State {
     round: ReadRound,
-    finish: Option<Finish>,
+    to: Option<To>,
     hurried: bool,
+    /// What waits for a turn to be written back.
+    write_back: Option<(Record, Mask)>,
+    /// It has the turn, and gives it back at its end.
+    has_turn: bool,
 }
 
 impl Core {
@@ -72,14 +103,25 @@ impl Core {
 
     /// A strong read; `finish` is called on the notifier's thread.
     pub(crate) fn read(self: &Arc<Core>, number: OrderNumber, deadline: Instant, held: Held, finish: Finish) {
+        self.begin_read(number, deadline, held, Mode::Free, To::Caller(finish));
+    }
+
+    /// A strong read for whoever has the turn; `then` is called on any thread of ours.
+    pub(crate) fn read_inline(self: &Arc<Core>, number: OrderNumber, deadline: Instant, mode: Mode, then: Stands) {
+        self.begin_read(number, deadline, Held::default(), mode, To::Us(then));
+    }
+
+    fn begin_read(self: &Arc<Core>, number: OrderNumber, deadline: Instant, held: Held, mode: Mode, to: To) {
+        let began = self.recent.changes(number);
         // Without a claimed epoch another coordinator may be writing: no strong read.
         let voters = if self.epoch() == 0 { Mask::NONE } else { self.voters() };
-        let dirty = self.ranges.lock().is_dirty(RangeKey::of(number));
+        let asks_all = matches!(mode, Mode::Settle(_)) || self.ranges.lock().is_dirty(RangeKey::of(number));
         let silent = self.silent();
-        let (mut round, step) = ReadRound::new(self.quorum, voters, dirty, self.epoch(), self.next_start(voters, silent));
+        let (mut round, step) = ReadRound::new(self.quorum, voters, asks_all, self.epoch(), self.next_start(voters, silent));
         round.pass_by(silent);
-        let state = Mutex::new(State { round, finish: Some(finish), hurried: false });
-        let op = Arc::new(GetOp { core: Arc::downgrade(self), number, deadline, held, state });
+        let state = State { round, to: Some(to), hurried: false, write_back: None, has_turn: false };
+        let core = Arc::downgrade(self);
+        let op = Arc::new(GetOp { core, number, deadline, held, mode, began, state: Mutex::new(state) });
         op.act(self, step);
         if !op.is_finished() {
             let weak: Weak<GetOp> = Arc::downgrade(&op);
@@ -90,7 +132,7 @@ impl Core {
 
 impl GetOp {
     fn is_finished(&self) -> bool {
-        self.state.lock().finish.is_none()
+        self.state.lock().to.is_none()
     }
 
     fn act(self: &Arc<GetOp>, core: &Arc<Core>, step: Step) {
@@ -105,17 +147,45 @@ impl GetOp {
             Step::WriteBack(record, _) if core.is_committed(self.number, record.version) => {
                 self.end(core, Outcome::Value(record));
             }
-            Step::WriteBack(record, mask) => {
-                let write = Write::new(self.number, &record, false);
-                for index in mask.iter() {
-                    let op = Arc::clone(self);
-                    let done = Box::new(move |index, result: Result<(), ReplicaError>| op.written(index, result.is_ok()));
-                    if core.lane(index).push(Job::Write { write: write.clone(), done }).is_err() {
-                        self.written(index, false);
+            Step::WriteBack(record, mask) => match self.mode {
+                Mode::Free => {
+                    let version = record.version;
+                    self.state.lock().write_back = Some((record, mask));
+                    if !core.await_landing(self.number, version, self) {
+                        self.wait_for_turn(core);
                     }
                 }
-            }
+                // It will be written again under a newer version.
+                Mode::Settle(Some(newest)) if record.version < newest => self.end(core, Outcome::Value(record)),
+                Mode::Turn | Mode::Settle(_) => self.write_back(core, &record, mask),
+            },
             Step::Done(outcome) => self.end(core, outcome),
+        }
+    }
+
+    fn write_back(self: &Arc<GetOp>, core: &Arc<Core>, record: &Record, mask: Mask) {
+        let write = Write::new(self.number, record, false);
+        for index in mask.iter() {
+            let op = Arc::clone(self);
+            let done = Box::new(move |index, result: Result<(), ReplicaError>| op.written(index, result.is_ok()));
+            if core.lane(index).push(Job::Write { write: write.clone(), done }).is_err() {
+                self.written(index, false);
+            }
+        }
+    }
+
+    fn wait_for_turn(self: &Arc<GetOp>, core: &Arc<Core>) {
+        if !core.take_turn(self.number, Arc::clone(self) as Arc<dyn Turn>) {
+            self.finish(core, Err(core.too_busy()));
+        }
+    }
+
+    /// What it waited for has an outcome: this stands, or nobody knows.
+    pub(crate) fn landed(self: &Arc<GetOp>, core: &Arc<Core>, stands: Option<Record>) {
+        match stands {
+            Some(record) => self.finish(core, Ok(Some(record))),
+            None if self.is_finished() => {}
+            None => self.wait_for_turn(core),
         }
     }
 
@@ -147,7 +217,7 @@ impl GetOp {
         self.act(&core, step);
     }
 
-    fn end(&self, core: &Core, outcome: Outcome) {
+    fn end(self: &Arc<GetOp>, core: &Arc<Core>, outcome: Outcome) {
         let faults = || self.state.lock().round.faults();
         let result = match outcome {
             Outcome::Value(record) => Ok(Some(record)),
@@ -158,26 +228,107 @@ impl GetOp {
             Outcome::Unconfirmed(record) if core.is_committed(self.number, record.version) => Ok(Some(record)),
             Outcome::Unconfirmed(_) => Err(Error::Unconfirmed { number: self.number, need: core.quorum.w() }),
         };
-        self.finish(core, &mut self.state.lock(), result);
+        if let (Ok(Some(record)), Mode::Free) = (&result, self.mode)
+            && self.is_hidden(core, record)
+        {
+            return;
+        }
+        self.finish(core, result);
     }
 
-    fn finish(&self, core: &Core, state: &mut State, result: Result<Option<Record>, Error>) {
-        if let Some(finish) = state.finish.take() {
+    /// What was found may be written over with older content: then it is not shown, and the read goes on when that is settled.
+    fn is_hidden(self: &Arc<GetOp>, core: &Arc<Core>, record: &Record) -> bool {
+        let (concerned, below) = {
+            let doubts = core.doubts.lock();
+            (doubts.concerns(self.number), doubts.hides_below(self.number))
+        };
+        if !concerned || self.state.lock().has_turn {
+            return false;
+        }
+        self.state.lock().write_back = Some((record.clone(), Mask::NONE));
+        if core.await_settling(self.number, self) {
+            return true;
+        }
+        let hidden = below.is_some_and(|below| record.version < below);
+        if hidden {
+            self.wait_for_turn(core);
+        }
+        hidden
+    }
+
+    fn finish(self: &Arc<GetOp>, core: &Arc<Core>, result: Result<Option<Record>, Error>) {
+        let (to, has_turn) = {
+            let mut state = self.state.lock();
             // A silent replica may keep the operation for long; it need not keep what the others answered.
             state.round.forget();
-            core.notifier.push(Completion { held: self.held, deliver: Deliver::Other(Box::new(move || finish(result))) });
+            (state.to.take(), std::mem::take(&mut state.has_turn))
+        };
+        if let (Some(_), Ok(Some(record))) = (&to, &result)
+            && !matches!(self.mode, Mode::Settle(_))
+        {
+            // Before anybody is told: nothing older may be shown from then on.
+            core.recent.read(self.number, record, self.began);
         }
+        let end = match &result {
+            Ok(Some(record)) if has_turn => TurnEnd::Stands(record.clone()),
+            _ => TurnEnd::Unchanged,
+        };
+        match to {
+            Some(To::Caller(finish)) => {
+                let deliver = Deliver::Other(Box::new(move || finish(result)));
+                core.notifier.push(Completion { held: self.held, deliver });
+            }
+            Some(To::Us(then)) => then(core, result),
+            None => {}
+        }
+        if has_turn {
+            core.pass_on(self.number, end);
+        }
+    }
+}
+
+impl Turn for GetOp {
+    /// The turn to write back what was found.
+    fn begin(self: Arc<GetOp>, core: &Arc<Core>, latest: Option<Record>) {
+        let write_back = self.state.lock().write_back.take();
+        let Some((record, mask)) = write_back.filter(|_| !self.is_finished()) else {
+            return core.pass_on(self.number, TurnEnd::Unchanged);
+        };
+        if let Some(latest) = latest.filter(|latest| latest.version >= record.version) {
+            self.finish(core, Ok(Some(latest)));
+            return core.pass_on(self.number, TurnEnd::Unchanged);
+        }
+        if core.is_in_doubt(self.number) {
+            let (number, deadline) = (self.number, self.deadline);
+            let then = move |core: &Arc<Core>, stands: Result<Option<Record>, Error>| {
+                let end = match &stands {
+                    Ok(Some(record)) => TurnEnd::Stands(record.clone()),
+                    Ok(None) => TurnEnd::Unchanged,
+                    Err(_) => TurnEnd::Unknown,
+                };
+                self.finish(core, stands);
+                core.pass_on(number, end);
+            };
+            return core.settle(number, deadline, Box::new(then));
+        }
+        self.state.lock().has_turn = true;
+        // Found on W replicas, and not hidden any more.
+        if mask.is_empty() {
+            return self.finish(core, Ok(Some(record)));
+        }
+        self.write_back(core, &record, mask);
     }
 }
 
 impl Timed for GetOp {
     fn tick(self: Arc<GetOp>, core: &Arc<Core>, now: Instant) -> Option<Instant> {
         let mut state = self.state.lock();
-        state.finish.as_ref()?;
+        state.to.as_ref()?;
         if now >= self.deadline {
             let (good, asked) = (state.round.good(), state.round.asked());
+            drop(state);
             let error = Error::DeadlineExceeded { set: core.id, need: core.quorum.r(), asked, good };
-            self.finish(core, &mut state, Err(error));
+            self.finish(core, Err(error));
             return None;
         }
         let mut steps = Vec::new();

@@ -171,8 +171,18 @@ impl PageOp {
         }
         let mut orders = BTreeMap::new();
         let mut doubtful = Vec::new();
+        core.recent.outdate(merged.iter().filter_map(|item| match item {
+            Merged::Agreed(number, record) => Some((*number, record)),
+            Merged::Read(_) | Merged::Unknown(..) => None,
+        }));
+        // What is in doubt may have to be settled first: each is read by itself.
+        let doubts = core.doubts.lock();
+        let doubts = (!doubts.is_empty()).then_some(doubts);
         for item in merged {
             match item {
+                Merged::Agreed(number, _) if doubts.as_ref().is_some_and(|doubts| doubts.concerns(number)) => {
+                    doubtful.push(number);
+                }
                 Merged::Agreed(number, record) => {
                     if let Some(order) = as_order(number, Some(record)) {
                         orders.insert(number, Ok(order));
@@ -185,6 +195,7 @@ impl PageOp {
                 }
             }
         }
+        drop(doubts);
         state.assembling = Some(Assembly { orders, reading: doubtful.len(), next: upto });
         if doubtful.is_empty() {
             return self.complete(core, state);

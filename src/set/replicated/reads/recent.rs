@@ -1,12 +1,285 @@
-//! Recent orders in memory.
+//! Recent orders in memory: for each the newest version that is known to be on W replicas. A strong read of one of them asks
+//! no replica and runs on the caller's thread.
+//!
+//! Why that is as good as asking: one coordinator alone writes a SET. As long as it has as many voting replicas as a claim asks
+//! for, no other coordinator can have claimed the SET behind its back; and what was read or written last by this one, and is on W,
+//! is the newest that any strong read may have returned. An entry changes before anybody is told of a newer version, and goes as
+//! soon as a write is in doubt.
+//!
+//! A table of buckets in which each order has one place, by its sequence: new orders push out those of long ago. A general
+//! cache would have to be told to forget what a slow read brings back late; here a count of changes, under the lock of the same
+//! bucket, says so.
 
+use crate::error::Error;
 use crate::order::OrderNumber;
-use crate::replica::Version;
+use crate::replica::{HEADER, Kind, Record, Version, Write};
 use crate::set::replicated::Core;
+use crate::set::replicated::reads::get::as_order;
+use crate::set::{Order, Reading};
+use parking_lot::{Mutex, MutexGuard};
+
+/// What a bucket may hold, in bytes of values and their bookkeeping.
+const BUCKET_BYTES: usize = 32 << 10;
+/// Places in a bucket.
+const PLACES: usize = 64;
+/// What an order costs beside its value: its place and the allocation behind it.
+const OVERHEAD: usize = 128;
+
+/// The table; see above.
+pub(crate) struct Recent {
+    buckets: Box<[Mutex<Bucket>]>,
+}
+
+#[derive(Default)]
+struct Bucket {
+    places: Vec<Option<(OrderNumber, Record)>>,
+    bytes: usize,
+    /// Counts what makes a read that began before come too late to leave its find here.
+    changes: u64,
+    /// Where to look first for something to push out.
+    hand: usize,
+}
+
+/// How many changes there were when a read began.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Changes(u64);
+
+impl Recent {
+    /// For at most `bytes` bytes, in whole buckets, rounded down to a power of two; below 32 KiB none.
+    pub(crate) fn new(bytes: usize) -> Recent {
+        let count = bytes / BUCKET_BYTES;
+        let count = if count == 0 { 0 } else { 1 << count.ilog2() };
+        Recent { buckets: (0..count).map(|_| Mutex::default()).collect() }
+    }
+
+    fn place(number: OrderNumber) -> u64 {
+        // Sequence and day, without the SET: consecutive orders stand side by side.
+        number.to_u64() >> 10
+    }
+
+    fn bucket(&self, number: OrderNumber) -> Option<&Mutex<Bucket>> {
+        // A power of two, or none at all.
+        let mask = self.buckets.len().checked_sub(1)?;
+        self.buckets.get((Recent::place(number) / PLACES as u64) as usize & mask)
+    }
+
+    /// The newest version.
+    pub(crate) fn get(&self, number: OrderNumber) -> Option<Record> {
+        self.bucket(number)?.lock().find(number).cloned()
+    }
+
+    pub(crate) fn version(&self, number: OrderNumber) -> Option<Version> {
+        self.bucket(number)?.lock().find(number).map(|record| record.version)
+    }
+
+    /// For a read that begins.
+    pub(crate) fn changes(&self, number: OrderNumber) -> Changes {
+        Changes(self.bucket(number).map_or(0, |bucket| bucket.lock().changes))
+    }
+
+    /// A new order is on W replicas. It has no older version that a slow read could bring back.
+    pub(crate) fn created(&self, write: &Write) {
+        let Some(bucket) = self.bucket(write.number()) else { return };
+        let (kind, version) = (Kind::Order, write.version());
+        bucket.lock().put(write.number(), Record { kind, version, generation: 0, value: write.bytes().slice(HEADER..) });
+    }
+
+    /// A newer version is on W replicas.
+    pub(crate) fn written(&self, number: OrderNumber, record: &Record) {
+        let Some(bucket) = self.bucket(number) else { return };
+        let mut bucket = bucket.lock();
+        bucket.changes += 1;
+        bucket.put(number, record.clone());
+    }
+
+    /// A strong read that began at `began` found this.
+    pub(crate) fn read(&self, number: OrderNumber, record: &Record, began: Changes) {
+        let Some(bucket) = self.bucket(number) else { return };
+        let mut bucket = bucket.lock();
+        if bucket.changes == began.0 {
+            bucket.put(number, record.clone());
+        } else {
+            bucket.outdate(number, record.version);
+        }
+    }
+
+    /// A read of many orders found these, which are on W replicas: what is older here must not be shown any more.
+    pub(crate) fn outdate<'a>(&self, found: impl Iterator<Item = (OrderNumber, &'a Record)>) {
+        let mut locked: Option<(&Mutex<Bucket>, MutexGuard<'_, Bucket>)> = None;
+        for (number, record) in found {
+            let Some(bucket) = self.bucket(number) else { return };
+            // Neighbours share a bucket, and so the lock.
+            let mut guard = match locked.take() {
+                Some((same, guard)) if std::ptr::eq(same, bucket) => guard,
+                other => {
+                    drop(other);
+                    bucket.lock()
+                }
+            };
+            guard.outdate(number, record.version);
+            locked = Some((bucket, guard));
+        }
+    }
+
+    /// It is not known any more what stands.
+    pub(crate) fn forget(&self, number: OrderNumber) {
+        let Some(bucket) = self.bucket(number) else { return };
+        let mut bucket = bucket.lock();
+        bucket.changes += 1;
+        bucket.remove(number);
+    }
+
+    /// Another replica has a say from now on.
+    pub(crate) fn forget_all(&self) {
+        for bucket in &self.buckets {
+            let mut bucket = bucket.lock();
+            *bucket = Bucket { changes: bucket.changes + 1, ..Bucket::default() };
+        }
+    }
+}
+
+impl Bucket {
+    fn find(&self, number: OrderNumber) -> Option<&Record> {
+        let (held, record) = self.places.get(Recent::place(number) as usize % PLACES)?.as_ref()?;
+        (*held == number).then_some(record)
+    }
+
+    fn put(&mut self, number: OrderNumber, record: Record) {
+        if self.find(number).is_some_and(|held| held.version >= record.version) {
+            return;
+        }
+        if self.places.is_empty() {
+            self.places.resize(PLACES, None);
+        }
+        let place = Recent::place(number) as usize % PLACES;
+        self.clear(place);
+        self.bytes += record.value.len() + OVERHEAD;
+        self.places[place] = Some((number, record));
+        // Each turn looks at another place, so this ends; one value alone is far below the bound.
+        for _ in 0..PLACES {
+            if self.bytes <= BUCKET_BYTES {
+                break;
+            }
+            self.hand = (self.hand + 1) % PLACES;
+            if self.hand != place {
+                self.clear(self.hand);
+            }
+        }
+    }
+
+    fn outdate(&mut self, number: OrderNumber, version: Version) {
+        if self.find(number).is_some_and(|held| held.version < version) {
+            self.remove(number);
+        }
+    }
+
+    fn remove(&mut self, number: OrderNumber) {
+        if self.find(number).is_some() {
+            self.clear(Recent::place(number) as usize % PLACES);
+        }
+    }
+
+    fn clear(&mut self, place: usize) {
+        if let Some((_, record)) = self.places.get_mut(place).and_then(Option::take) {
+            self.bytes -= record.value.len() + OVERHEAD;
+        }
+    }
+}
 
 impl Core {
-    /// The newest version of `number` that this coordinator knows to exist.
-    pub(crate) fn newest_known(&self, _number: OrderNumber) -> Option<Version> {
-        None
+    /// The answer to a read, where it is known without asking a replica.
+    pub(crate) fn recent(&self, number: OrderNumber, reading: Reading) -> Option<Result<Option<Order>, Error>> {
+        // With fewer another coordinator may have claimed the SET.
+        if self.epoch() == 0 || self.voters().count() < self.quorum.r().max(self.quorum.claim()) || self.is_closing() {
+            return None;
+        }
+        let record = self.recent.get(number)?;
+        if reading.at_least.is_some_and(|wanted| record.version < wanted) || self.check_floor(number.day()).is_err() {
+            return None;
+        }
+        Some(Ok(as_order(number, Some(record))))
+    }
+
+    /// The newest version of `number` that this coordinator knows to be on W replicas.
+    pub(crate) fn newest_known(&self, number: OrderNumber) -> Option<Version> {
+        self.recent.version(number).max(self.latest_written(number))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::order::{Day, SetId};
+
+    fn number(sequence: u64) -> OrderNumber {
+        OrderNumber::new(Day::MIN, sequence, SetId::from_checked(7)).expect("a number")
+    }
+
+    fn record(counter: u64, bytes: usize) -> Record {
+        let version = Version { epoch: 1, counter };
+        Record { kind: Kind::Order, version, generation: 0, value: vec![7; bytes].into() }
+    }
+
+    fn create(recent: &Recent, sequence: u64, record: Record) {
+        recent.created(&Write::new(number(sequence), &record, true));
+    }
+
+    fn held(recent: &Recent, sequence: u64) -> Option<u64> {
+        recent.get(number(sequence)).map(|record| record.version.counter)
+    }
+
+    #[test]
+    fn the_newest_version_stays_whatever_comes_late() {
+        let recent = Recent::new(1 << 20);
+        create(&recent, 1, record(1, 10));
+        let began = recent.changes(number(1));
+        recent.written(number(1), &record(5, 10));
+        recent.read(number(1), &record(1, 10), began);
+        assert_eq!(held(&recent, 1), Some(5));
+        // Pushed out, and a slow read brings back what it found before the write.
+        recent.forget(number(1));
+        recent.read(number(1), &record(1, 10), began);
+        assert_eq!(held(&recent, 1), None);
+        recent.read(number(1), &record(5, 10), recent.changes(number(1)));
+        assert_eq!(held(&recent, 1), Some(5));
+    }
+
+    #[test]
+    fn what_a_read_found_newer_is_not_shown_older_afterwards() {
+        let recent = Recent::new(1 << 20);
+        let began = recent.changes(number(1));
+        create(&recent, 1, record(4, 10));
+        recent.written(number(2), &record(5, 10));
+        // The count changed for a neighbour: too late to be kept, but not too late to push out the older one.
+        recent.read(number(1), &record(6, 10), began);
+        assert_eq!(held(&recent, 1), None);
+        create(&recent, 3, record(7, 10));
+        recent.outdate([(number(3), &record(7, 10))].into_iter());
+        assert_eq!(held(&recent, 3), Some(7));
+        recent.outdate([(number(3), &record(8, 10))].into_iter());
+        assert_eq!(held(&recent, 3), None);
+    }
+
+    #[test]
+    fn memory_is_bounded_and_the_newest_orders_are_there() {
+        let recent = Recent::new(1 << 20);
+        for sequence in 0..100_000 {
+            create(&recent, sequence, record(sequence + 1, (sequence % 7_000) as usize));
+        }
+        let bytes: usize = recent.buckets.iter().map(|bucket| bucket.lock().bytes).sum();
+        let recounted: usize = recent
+            .buckets
+            .iter()
+            .flat_map(|bucket| bucket.lock().places.clone())
+            .flatten()
+            .map(|(_, record)| record.value.len() + OVERHEAD)
+            .sum();
+        assert_eq!(bytes, recounted);
+        assert!(bytes <= 1 << 20, "{bytes}");
+        assert_eq!(held(&recent, 99_999), Some(100_000));
+        recent.forget_all();
+        assert_eq!(held(&recent, 99_999), None);
+        assert!(Recent::new(1).buckets.is_empty());
+        create(&Recent::new(0), 1, record(1, 1));
     }
 }

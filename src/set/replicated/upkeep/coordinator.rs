@@ -252,6 +252,7 @@ impl Core {
         self.close_creates();
         self.lanes.iter().for_each(Lane::close_writes);
         self.lanes.iter().for_each(Lane::close_reads);
+        self.closures.close();
         self.notifier.close();
     }
 
@@ -345,6 +346,7 @@ impl Shutdown {
         for lane in &core.lanes {
             lane.close_reads();
         }
+        core.closures.close();
         core.abandon_creates();
         let timers = {
             let mut timers = core.timers.lock();

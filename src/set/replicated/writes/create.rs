@@ -10,14 +10,15 @@ use crate::set::replicated::Core;
 use crate::set::replicated::lanes::lane::Job;
 use crate::set::replicated::upkeep::coordinator::Event;
 use crate::set::replicated::upkeep::notify::{Completion, Deliver, Held};
+use crate::set::replicated::writes::doubts::Doubt;
 use parking_lot::Mutex;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Instant;
 
 /// What a create costs beside its payload, counted against the bytes in flight.
-const OVERHEAD: usize = 64;
+pub(crate) const OVERHEAD: usize = 64;
 
 /// A create that was sent.
 pub(crate) struct CreateOp {
@@ -44,7 +45,7 @@ struct State {
 #[derive(Default)]
 pub(crate) struct Submit {
     /// The counter of the last version given out.
-    counter: u64,
+    pub(crate) counter: u64,
     /// Sent and perhaps not answered yet, in order; answered ones are removed from the front, and by the sweep.
     open: VecDeque<Arc<CreateOp>>,
     /// Admitted, waiting for a number.
@@ -52,32 +53,6 @@ pub(crate) struct Submit {
     /// When the earliest deadline among them passes.
     sweep_at: Option<Instant>,
     closing: bool,
-    /// Those that ended in doubt. All others that were sent and are not open are on W replicas.
-    doubts: BTreeSet<OrderNumber>,
-    doubts_overflowed: bool,
-}
-
-/// The most doubtful orders remembered. Beyond it a read confirms every order that it does not find on W.
-const DOUBTS_MAX: usize = 1 << 16;
-
-impl Submit {
-    /// Lets go of an answered create.
-    fn let_go(&mut self, op: &CreateOp) {
-        if op.stands() == DOUBTFUL {
-            if self.doubts.len() < DOUBTS_MAX {
-                self.doubts.insert(op.write.number());
-            } else {
-                self.doubts_overflowed = true;
-            }
-        }
-    }
-
-    /// Lets go of all that are answered.
-    fn clear_answered(&mut self) {
-        let (answered, open) = std::mem::take(&mut self.open).into_iter().partition::<VecDeque<_>, _>(|op| op.is_finished());
-        self.open = open;
-        answered.iter().for_each(|op| self.let_go(op));
-    }
 }
 
 struct Parked {
@@ -175,12 +150,12 @@ impl Core {
                 break;
             }
             if let Some(op) = submit.open.pop_front() {
-                submit.let_go(&op);
+                self.let_go(&op);
             }
         }
         // Behind one that hangs until a far deadline they would pile up. Twice what can be in flight, so that it is rare.
         if submit.open.len() > self.settings.in_flight_max.saturating_mul(2).saturating_add(1_024) {
-            submit.clear_answered();
+            self.clear_answered(&mut submit);
         }
         drop(submit);
         pending
@@ -192,7 +167,7 @@ impl Core {
     }
 
     /// Whether W voting replicas can take a write of `bytes` bytes now.
-    fn can_send(&self, bytes: usize) -> Result<(), NotAttempted> {
+    pub(crate) fn can_send(&self, bytes: usize) -> Result<(), NotAttempted> {
         let voters = self.voters();
         let need = self.quorum.w();
         if self.epoch() == 0 || voters.count() < need {
@@ -302,7 +277,7 @@ impl Core {
             return submit.sweep_at;
         }
         completions.extend(submit.open.iter().filter(|op| op.deadline <= now).filter_map(|op| op.expire()));
-        submit.clear_answered();
+        self.clear_answered(&mut submit);
         let mut next: Option<Instant> = submit.open.iter().map(|op| op.deadline).min();
         let mut later = |deadline: Instant| next = Some(next.map_or(deadline, |next| next.min(deadline)));
         for parked in std::mem::take(&mut submit.parked) {
@@ -319,13 +294,39 @@ impl Core {
         next
     }
 
+    /// Lets go of an answered create. All that were sent, are not open and not in doubt are on W replicas.
+    fn let_go(&self, op: &CreateOp) {
+        if op.stands() == DOUBTFUL {
+            self.doubts.lock().add(op.write.number(), Doubt { version: op.write.version(), copies: None });
+        }
+    }
+
+    /// Lets go of all that are answered.
+    fn clear_answered(&self, submit: &mut Submit) {
+        let (answered, open) = std::mem::take(&mut submit.open).into_iter().partition::<VecDeque<_>, _>(|op| op.is_finished());
+        submit.open = open;
+        answered.iter().for_each(|op| self.let_go(op));
+    }
+
+    /// Puts a create that ended in doubt on the list of doubts, if it is not there yet.
+    pub(crate) fn enlist_doubtful_create(&self, number: OrderNumber) {
+        let mut submit = self.submit.lock();
+        if let Ok(place) = submit.open.binary_search_by_key(&number, |op| op.write.number())
+            && submit.open[place].stands() == DOUBTFUL
+            && let Some(op) = submit.open.remove(place)
+        {
+            self.let_go(&op);
+        }
+    }
+
     /// Whether this coordinator knows that W replicas have synced this version: it was sent by it, and its caller was told.
     pub(crate) fn is_committed(&self, number: OrderNumber, version: Version) -> bool {
-        if !self.is_ours(version.epoch) {
+        // In this order: what lands in doubt is entered as such before it stops being in flight.
+        if !self.is_ours(version.epoch) || self.is_in_flight(number, version) {
             return false;
         }
         let submit = self.submit.lock();
-        if submit.doubts_overflowed || submit.doubts.contains(&number) {
+        if self.doubts.lock().concerns(number) {
             return false;
         }
         // In order of number, as they were minted under this lock.
@@ -336,7 +337,7 @@ impl Core {
     }
 
     pub(crate) fn is_closing(&self) -> bool {
-        self.submit.lock().closing
+        self.closed_to_new.load(Ordering::Acquire)
     }
 
     /// Why no new order is taken, if none is.
@@ -354,6 +355,7 @@ impl Core {
     pub(crate) fn close_creates(&self) {
         let mut submit = self.submit.lock();
         submit.closing = true;
+        self.closed_to_new.store(true, Ordering::Release);
         let parked = std::mem::take(&mut submit.parked);
         drop(submit);
         for parked in parked {

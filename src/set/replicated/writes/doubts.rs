@@ -1,0 +1,230 @@
+//! Writes whose outcome is not known, and what became of them. Pure.
+//!
+//! A write in doubt may be on fewer than W replicas, or still on its way to one. Nothing is written over it before it is
+//! *settled*: what is seen of it is made durable, or what was there before is written again under a newer version. That second
+//! write may end in doubt as well; it carries older content under a newer version, so while it is in the air nothing older than
+//! it may be shown, lest it surface later and take back what was read.
+
+use crate::error::WriteToken;
+use crate::order::OrderNumber;
+use crate::replica::Version;
+use crate::set::Resolved;
+use std::collections::{BTreeMap, VecDeque};
+
+/// The most orders in doubt, and the most outcomes, that are remembered. Beyond it every order counts as in doubt.
+const REMEMBERED_MAX: usize = 1 << 16;
+
+/// The doubts of one SET.
+#[derive(Debug, Default)]
+pub(crate) struct Doubts {
+    open: BTreeMap<OrderNumber, Vec<Doubt>>,
+    overflowed: bool,
+    settled: BTreeMap<(OrderNumber, Version), Resolved>,
+    /// The same in the order in which they were settled.
+    order: VecDeque<(OrderNumber, Version)>,
+    /// The newest version whose outcome was forgotten.
+    forgotten: Version,
+}
+
+/// One write in doubt.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Doubt {
+    pub(crate) version: Version,
+    /// For a write that settles others: the version whose content it carries; the default where it says that there is nothing.
+    pub(crate) copies: Option<Version>,
+}
+
+/// What is known of one write of this process.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Known {
+    /// Not settled.
+    InDoubt,
+    /// Settled.
+    Settled(Resolved),
+    /// It never was in doubt.
+    Never,
+    /// It was so long ago that nobody remembers.
+    Forgotten,
+}
+
+impl Doubts {
+    /// Says whether it can be remembered.
+    pub(crate) fn add(&mut self, number: OrderNumber, doubt: Doubt) -> bool {
+        if self.open.len() >= REMEMBERED_MAX && !self.open.contains_key(&number) {
+            self.overflowed = true;
+            return false;
+        }
+        let doubts = self.open.entry(number).or_default();
+        if doubts.iter().all(|other| other.version != doubt.version) {
+            doubts.push(doubt);
+        }
+        true
+    }
+
+    /// Whether anything about `number` has to be settled before it is written.
+    pub(crate) fn concerns(&self, number: OrderNumber) -> bool {
+        self.overflowed || self.open.contains_key(&number)
+    }
+
+    /// Whether there is none at all.
+    pub(crate) fn is_empty(&self) -> bool {
+        !self.overflowed && self.open.is_empty()
+    }
+
+    /// The newest version in doubt.
+    pub(crate) fn newest(&self, number: OrderNumber) -> Option<Version> {
+        self.open.get(&number)?.iter().map(|doubt| doubt.version).max()
+    }
+
+    /// The newest version in doubt that carries older content: nothing below it may be shown.
+    pub(crate) fn hides_below(&self, number: OrderNumber) -> Option<Version> {
+        let copies = self.open.get(&number)?.iter().filter(|doubt| doubt.copies.is_some());
+        copies.map(|doubt| doubt.version).max()
+    }
+
+    /// All doubts about `number` are settled: `stands` is on W replicas, and a copy of `copies` if it copies.
+    pub(crate) fn settle(&mut self, number: OrderNumber, stands: Version, copies: Option<Version>) {
+        let Some(doubts) = self.open.remove(&number) else { return };
+        // What stands, and what that was a copy of, took effect. Each turn goes back to an older version, so this ends.
+        let mut applied = vec![stands];
+        let mut next = copies.or_else(|| copied_by(&doubts, stands));
+        while let Some(version) = next.filter(|version| applied.last().is_some_and(|last| version < last)) {
+            applied.push(version);
+            next = copied_by(&doubts, version);
+        }
+        for doubt in &doubts {
+            // A new order may have been changed by somebody who came upon it before its creator was told: then it took effect.
+            let overtaken = doubts.iter().all(|other| other.version < stands) && copies.is_none();
+            let outcome = match applied.contains(&doubt.version) || overtaken {
+                true => Resolved::Applied,
+                false => Resolved::NotApplied,
+            };
+            self.remember(number, doubt.version, outcome);
+        }
+    }
+
+    /// Remembers what became of a write.
+    pub(crate) fn remember(&mut self, number: OrderNumber, version: Version, outcome: Resolved) {
+        if self.settled.insert((number, version), outcome).is_none() {
+            self.order.push_back((number, version));
+        }
+        while self.order.len() > REMEMBERED_MAX {
+            let Some(oldest) = self.order.pop_front() else { return };
+            self.settled.remove(&oldest);
+            self.forgotten = self.forgotten.max(oldest.1);
+        }
+    }
+
+    /// What is known of a write that this process sent.
+    pub(crate) fn known(&self, token: WriteToken) -> Known {
+        if let Some(outcome) = self.settled.get(&(token.number, token.version)) {
+            return Known::Settled(*outcome);
+        }
+        let in_doubt = self.open.get(&token.number).is_some_and(|open| open.iter().any(|doubt| doubt.version == token.version));
+        match in_doubt {
+            true => Known::InDoubt,
+            false if self.overflowed || token.version <= self.forgotten => Known::Forgotten,
+            false => Known::Never,
+        }
+    }
+}
+
+fn copied_by(doubts: &[Doubt], version: Version) -> Option<Version> {
+    doubts.iter().find(|doubt| doubt.version == version)?.copies
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::order::{Day, SetId};
+
+    fn number(sequence: u64) -> OrderNumber {
+        OrderNumber::new(Day::MIN, sequence, SetId::from_checked(7)).expect("a number")
+    }
+
+    fn version(counter: u64) -> Version {
+        Version { epoch: 1, counter }
+    }
+
+    fn doubt(counter: u64, copies: Option<u64>) -> Doubt {
+        Doubt { version: version(counter), copies: copies.map(version) }
+    }
+
+    fn known(doubts: &Doubts, counter: u64) -> Known {
+        doubts.known(WriteToken { number: number(1), version: version(counter) })
+    }
+
+    #[test]
+    fn what_stands_took_effect_and_what_it_was_written_over_did_not() {
+        let mut doubts = Doubts::default();
+        doubts.add(number(1), doubt(5, None));
+        assert_eq!((known(&doubts, 5), known(&doubts, 4)), (Known::InDoubt, Known::Never));
+        doubts.settle(number(1), version(5), None);
+        assert_eq!(known(&doubts, 5), Known::Settled(Resolved::Applied));
+        assert!(!doubts.concerns(number(1)));
+
+        doubts.add(number(1), doubt(7, None));
+        doubts.settle(number(1), version(8), Some(version(5)));
+        assert_eq!(known(&doubts, 7), Known::Settled(Resolved::NotApplied));
+        assert_eq!(known(&doubts, 5), Known::Settled(Resolved::Applied), "and what was settled before stays so");
+    }
+
+    #[test]
+    fn a_copy_in_doubt_speaks_for_what_it_copies() {
+        // 5 was asked for; 6 wrote 4 again, as 5 was not seen; 7 wrote 5 again, as it was seen after all.
+        let add_all = |doubts: &mut Doubts| {
+            doubts.add(number(1), doubt(5, None));
+            doubts.add(number(1), doubt(6, Some(4)));
+            doubts.add(number(1), doubt(7, Some(5)));
+        };
+        for (stands, copies, outcome) in [
+            (7, None, Resolved::Applied),
+            (6, None, Resolved::NotApplied),
+            (5, None, Resolved::Applied),
+            (9, Some(5), Resolved::Applied),
+            (9, Some(7), Resolved::Applied),
+            (9, Some(6), Resolved::NotApplied),
+            (9, Some(4), Resolved::NotApplied),
+        ] {
+            let mut doubts = Doubts::default();
+            add_all(&mut doubts);
+            assert_eq!(doubts.newest(number(1)), Some(version(7)));
+            doubts.settle(number(1), version(stands), copies.map(version));
+            assert_eq!(known(&doubts, 5), Known::Settled(outcome), "{stands} stands, a copy of {copies:?}");
+        }
+    }
+
+    #[test]
+    fn only_copies_hide_what_is_older() {
+        let mut doubts = Doubts::default();
+        doubts.add(number(1), doubt(5, None));
+        assert_eq!(doubts.hides_below(number(1)), None);
+        doubts.add(number(1), doubt(6, Some(4)));
+        assert_eq!(doubts.hides_below(number(1)), Some(version(6)));
+        assert_eq!(doubts.hides_below(number(2)), None);
+    }
+
+    #[test]
+    fn a_new_order_that_was_changed_before_its_creator_was_told_took_effect() {
+        let mut doubts = Doubts::default();
+        doubts.add(number(1), doubt(1, None));
+        doubts.settle(number(1), version(2), None);
+        assert_eq!(known(&doubts, 1), Known::Settled(Resolved::Applied));
+    }
+
+    #[test]
+    fn what_is_forgotten_is_said_to_be_so() {
+        let mut doubts = Doubts::default();
+        for counter in 1..=REMEMBERED_MAX as u64 + 2 {
+            doubts.remember(number(1), version(counter), Resolved::NotApplied);
+        }
+        assert_eq!((known(&doubts, 1), known(&doubts, 2)), (Known::Forgotten, Known::Forgotten));
+        assert_eq!(known(&doubts, 3), Known::Settled(Resolved::NotApplied));
+        assert_eq!(known(&doubts, REMEMBERED_MAX as u64 + 3), Known::Never);
+        let mut doubts = Doubts::default();
+        for sequence in 0..=REMEMBERED_MAX as u64 {
+            assert_eq!(doubts.add(number(sequence), doubt(1, None)), sequence < REMEMBERED_MAX as u64);
+        }
+        assert!(doubts.concerns(number(REMEMBERED_MAX as u64 + 9)), "who cannot remember all doubts everything");
+    }
+}

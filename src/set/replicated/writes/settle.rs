@@ -1,0 +1,211 @@
+//! Settling writes in doubt: roll forward what is seen of them, else write what stands again under a newer version, so that the
+//! late write can never win.
+
+use super::doubts::{Doubt, Known};
+use super::turns::{Turn, TurnEnd};
+use super::write::{Content, Written};
+use crate::error::{Error, NotAttempted, WriteToken};
+use crate::order::OrderNumber;
+use crate::pending::{Pending, Promise};
+use crate::replica::{Draft, Kind, Record, Version};
+use crate::set::Resolved;
+use crate::set::replicated::Core;
+use crate::set::replicated::reads::get::Mode;
+use crate::set::replicated::upkeep::coordinator::Timed;
+use crate::set::replicated::upkeep::notify::{Completion, Deliver, Held};
+use parking_lot::Mutex;
+use std::sync::{Arc, Weak};
+use std::time::Instant;
+
+/// Called once with what stands on W replicas now; on any thread of ours.
+pub(crate) type Stands = Box<dyn FnOnce(&Arc<Core>, Result<Option<Record>, Error>) + Send>;
+
+impl Core {
+    /// Whether a write of `number` is in doubt, be it a create that nobody has put on the list yet.
+    pub(crate) fn is_in_doubt(&self, number: OrderNumber) -> bool {
+        self.enlist_doubtful_create(number);
+        self.doubts.lock().concerns(number)
+    }
+
+    /// What stands under `number`, for whoever has the turn: doubts are settled first.
+    pub(crate) fn stands(self: &Arc<Core>, number: OrderNumber, latest: Option<Record>, deadline: Instant, then: Stands) {
+        if self.is_in_doubt(number) {
+            return self.settle(number, deadline, then);
+        }
+        match latest.or_else(|| self.recent.get(number)) {
+            Some(record) => then(self, Ok(Some(record))),
+            None => self.read_inline(number, deadline, Mode::Turn, then),
+        }
+    }
+
+    /// Settles all doubts about `number`, for whoever has the turn.
+    pub(crate) fn settle(self: &Arc<Core>, number: OrderNumber, deadline: Instant, then: Stands) {
+        self.begin_settling(number);
+        let newest = self.doubts.lock().newest(number);
+        let settled = move |core: &Arc<Core>, found: Result<Option<Record>, Error>| {
+            let found = match found {
+                Ok(found) => found,
+                Err(error) => {
+                    core.land(number, None);
+                    return then(core, Err(error));
+                }
+            };
+            let version = found.as_ref().map_or(Version::default(), |record| record.version);
+            if newest.is_none_or(|newest| version >= newest) {
+                core.doubts.lock().settle(number, version, None);
+                if let Some(record) = &found {
+                    core.recent.written(number, record);
+                }
+                core.land(number, found.as_ref());
+                return then(core, Ok(found));
+            }
+            core.write_again(number, found, deadline, then);
+        };
+        self.read_inline(number, deadline, Mode::Settle(newest), Box::new(settled));
+    }
+
+    /// Writes what was found under a newer version than any in doubt; where nothing was found, that there is nothing.
+    fn write_again(self: &Arc<Core>, number: OrderNumber, found: Option<Record>, deadline: Instant, then: Stands) {
+        let copied = found.as_ref().map_or(Version::default(), |record| record.version);
+        let content = match &found {
+            Some(record) => Content { kind: record.kind, draft: Draft::new(&record.value), version: None, copies: Some(copied) },
+            None => Content { kind: Kind::Void, draft: Draft::new(&[]), version: None, copies: Some(copied) },
+        };
+        let written = move |core: &Arc<Core>, written| match written {
+            Written::Stored(record) => {
+                core.doubts.lock().settle(number, record.version, Some(copied));
+                then(core, Ok(Some(record)));
+            }
+            Written::InDoubt(_) => then(core, Err(Error::Unconfirmed { number, need: core.quorum.w() })),
+            Written::NotSent(error) => {
+                core.land(number, None);
+                then(core, Err(error));
+            }
+        };
+        self.write(number, content, deadline, Box::new(written));
+    }
+
+    /// See [`OrderStore::resolve`](crate::OrderStore::resolve).
+    pub(crate) fn resolve(self: &Arc<Core>, token: WriteToken, deadline: Instant) -> Pending<Resolved> {
+        let held = match self.check_floor(token.number.day()).and_then(|()| self.admit_read()) {
+            Ok(held) => held,
+            Err(error) => return Pending::ready(Err(error)),
+        };
+        let (promise, pending) = Pending::new();
+        let op = Arc::new(ResolveOp { token, deadline, held, promise: Mutex::new(Some(promise)) });
+        let timed: Weak<ResolveOp> = Arc::downgrade(&op);
+        self.watch(deadline, timed);
+        if !self.take_turn(token.number, Arc::clone(&op) as Arc<dyn Turn>) {
+            op.answer(self, Err(self.too_busy()));
+        }
+        pending
+    }
+
+    pub(crate) fn too_busy(&self) -> Error {
+        let now = self.in_flight.now();
+        let reason = NotAttempted::Busy { set: self.id, operations: now.operations, bytes: now.bytes };
+        Error::NotAttempted { reason }
+    }
+}
+
+/// A resolve under way.
+struct ResolveOp {
+    token: WriteToken,
+    deadline: Instant,
+    held: Held,
+    promise: Mutex<Option<Promise<Resolved>>>,
+}
+
+impl ResolveOp {
+    fn answer(&self, core: &Core, result: Result<Resolved, Error>) {
+        if let Some(promise) = self.promise.lock().take() {
+            let deliver = Deliver::Other(Box::new(move || promise.complete(result)));
+            core.notifier.push(Completion { held: self.held, deliver });
+        }
+    }
+
+    fn end(&self, core: &Arc<Core>, result: Result<Resolved, Error>, end: TurnEnd) {
+        self.answer(core, result);
+        core.pass_on(self.token.number, end);
+    }
+
+    /// The doubts are settled.
+    fn settled(&self, core: &Arc<Core>, stands: Result<Option<Record>, Error>) {
+        match stands {
+            Err(error) => self.end(core, Err(error), TurnEnd::Unknown),
+            Ok(stands) => {
+                let outcome = self.judge(core, stands.as_ref());
+                self.end(core, outcome, stands.map_or(TurnEnd::Unchanged, TurnEnd::Stands));
+            }
+        }
+    }
+
+    /// What became of the write, now that it is known what stands.
+    fn judge(&self, core: &Core, stands: Option<&Record>) -> Result<Resolved, Error> {
+        let token = self.token;
+        let known = core.doubts.lock().known(token);
+        let newer = match (known, stands) {
+            (Known::Settled(outcome), _) => return Ok(outcome),
+            (_, Some(record)) if record.version == token.version => return Ok(Resolved::Applied),
+            (_, Some(record)) if record.version > token.version => record,
+            // No write with that version was ever sent.
+            _ => return Ok(Resolved::NotApplied),
+        };
+        match known {
+            // It was stored, and written over since.
+            Known::Never if core.is_ours(token.version.epoch) => Ok(Resolved::Applied),
+            // A void over a new order stands for one that was never placed.
+            _ if newer.kind == Kind::Void => Ok(Resolved::NotApplied),
+            _ => Err(Error::Superseded { token, current: newer.version }),
+        }
+    }
+
+    /// A write that is not known to be in doubt: it was stored, or an earlier process sent it.
+    fn look(self: Arc<Self>, core: &Arc<Core>, stands: Result<Option<Record>, Error>) {
+        let (number, version) = (self.token.number, self.token.version);
+        let is_unseen = matches!(&stands, Ok(stands) if stands.as_ref().is_none_or(|record| record.version < version));
+        if !is_unseen || core.is_ours(version.epoch) {
+            return self.settled(core, stands);
+        }
+        if version.epoch > core.epoch() {
+            // Of a coordinator that has taken over: nothing of ours can win over it.
+            return self.end(core, Err(Error::Unconfirmed { number, need: core.quorum.w() }), TurnEnd::Unknown);
+        }
+        // Not seen, and perhaps on a replica that could not be asked.
+        if !core.doubts.lock().add(number, Doubt { version, copies: None }) {
+            return self.end(core, Err(core.too_busy()), TurnEnd::Unknown);
+        }
+        let deadline = self.deadline;
+        core.settle(number, deadline, Box::new(move |core, stands| self.settled(core, stands)));
+    }
+}
+
+impl Turn for ResolveOp {
+    fn begin(self: Arc<Self>, core: &Arc<Core>, latest: Option<Record>) {
+        let (number, deadline) = (self.token.number, self.deadline);
+        if self.promise.lock().is_none() {
+            return core.pass_on(number, TurnEnd::Unchanged);
+        }
+        core.enlist_doubtful_create(number);
+        let known = core.doubts.lock().known(self.token);
+        match known {
+            Known::Settled(outcome) => self.end(core, Ok(outcome), TurnEnd::Unchanged),
+            Known::InDoubt => core.settle(number, deadline, Box::new(move |core, stands| self.settled(core, stands))),
+            Known::Never | Known::Forgotten => {
+                core.stands(number, latest, deadline, Box::new(move |core, stands| self.look(core, stands)));
+            }
+        }
+    }
+}
+
+impl Timed for ResolveOp {
+    fn tick(self: Arc<ResolveOp>, core: &Arc<Core>, now: Instant) -> Option<Instant> {
+        self.promise.lock().as_ref()?;
+        if now < self.deadline {
+            return Some(self.deadline);
+        }
+        let reason = NotAttempted::NoTurn { number: self.token.number };
+        self.answer(core, Err(Error::NotAttempted { reason }));
+        None
+    }
+}

@@ -1,0 +1,175 @@
+//! A write of an order that exists already: one version to every voting replica, on behalf of whoever has the turn.
+
+use crate::error::{Error, WriteToken};
+use crate::order::OrderNumber;
+use crate::quorum::{Mask, Tally, Verdict};
+use crate::replica::{Draft, HEADER, Kind, Record, ReplicaError, Version, Write};
+use crate::set::replicated::Core;
+use crate::set::replicated::lanes::lane::Job;
+use crate::set::replicated::upkeep::coordinator::Timed;
+use crate::set::replicated::writes::doubts::Doubt;
+use parking_lot::Mutex;
+use std::sync::{Arc, Weak};
+use std::time::Instant;
+
+/// What is to be written.
+pub(crate) struct Content {
+    pub(crate) kind: Kind,
+    pub(crate) draft: Draft,
+    /// The version, where it was drawn before. Otherwise, and if an epoch was claimed since, it is drawn now.
+    pub(crate) version: Option<Version>,
+    /// For a write that settles others, see [`Doubt::copies`].
+    pub(crate) copies: Option<Version>,
+}
+
+/// How a write ended.
+pub(crate) enum Written {
+    /// W replicas have synced it.
+    Stored(Record),
+    /// It may be there or not; the error is [`Error::Ambiguous`].
+    InDoubt(Error),
+    /// Nothing was sent.
+    NotSent(Error),
+}
+
+/// Called once, on any thread of ours; must not block.
+type Then = Box<dyn FnOnce(&Arc<Core>, Written) + Send>;
+
+/// A write under way.
+pub(crate) struct WriteOp {
+    core: Weak<Core>,
+    record: Record,
+    number: OrderNumber,
+    copies: Option<Version>,
+    deadline: Instant,
+    state: Mutex<State>,
+}
+
+struct State {
+    tally: Tally,
+    then: Option<Then>,
+}
+
+impl Core {
+    /// Draws the next version.
+    pub(crate) fn draw_version(&self) -> Version {
+        let mut submit = self.submit.lock();
+        submit.counter += 1;
+        Version { epoch: self.epoch(), counter: submit.counter }
+    }
+
+    /// Sends a write to all voters. The caller has the turn, and keeps it until `then` was called.
+    pub(crate) fn write(
+        self: &Arc<Core>,
+        number: OrderNumber,
+        content: Content,
+        deadline: Instant,
+        then: Then,
+    ) -> Option<Arc<WriteOp>> {
+        let Content { kind, mut draft, version, copies } = content;
+        // Under the submit lock, as creates are: no version of an epoch comes into a queue after a newer epoch was begun.
+        let mut submit = self.submit.lock();
+        let refused = match self.can_send(draft.len()) {
+            Err(reason) => Some(Error::NotAttempted { reason }),
+            Ok(()) => None,
+        };
+        if let Some(error) = refused {
+            drop(submit);
+            then(self, Written::NotSent(error));
+            return None;
+        }
+        let epoch = self.epoch();
+        let version = version.filter(|version| version.epoch == epoch).unwrap_or_else(|| {
+            submit.counter += 1;
+            Version { epoch, counter: submit.counter }
+        });
+        draft.seal(number, kind, version, 0);
+        let write = Write::encoded(number, version, draft.into_bytes().into(), false);
+        let record = Record { kind, version, generation: 0, value: write.bytes().slice(HEADER..) };
+        let voters = self.voters();
+        let takers: Mask = voters.iter().filter(|index| self.lane(*index).has_room_for(write.bytes().len())).collect();
+        let state = Mutex::new(State { tally: Tally::new(self.quorum.w(), takers), then: Some(then) });
+        let op = Arc::new(WriteOp { core: Arc::downgrade(self), record, number, copies, deadline, state });
+        self.take_off(number, version);
+        for index in voters.minus(takers).iter() {
+            self.lane(index).miss(number, version);
+        }
+        let mut failed = Vec::new();
+        for index in takers.iter() {
+            let answer = Arc::clone(&op);
+            let done = Box::new(move |index, result: Result<(), ReplicaError>| answer.answer(index, result.is_ok()));
+            if self.lane(index).push(Job::Write { write: write.clone(), done }).is_err() {
+                failed.push(index);
+            }
+        }
+        drop(submit);
+        // All lanes are closed: nothing was sent.
+        if failed.len() == usize::from(takers.count()) {
+            let then = op.state.lock().then.take();
+            self.land(number, None);
+            then.into_iter().for_each(|then| then(self, Written::NotSent(Error::Closed)));
+            return None;
+        }
+        for index in failed {
+            op.answer(index, false);
+        }
+        let weak: Weak<WriteOp> = Arc::downgrade(&op);
+        self.watch(deadline, weak);
+        Some(op)
+    }
+}
+
+impl WriteOp {
+    /// The answer of one replica.
+    fn answer(&self, index: u8, good: bool) {
+        let mut state = self.state.lock();
+        match state.tally.record(index, good) {
+            Verdict::Pending => {}
+            Verdict::Reached => self.end(state, true),
+            Verdict::Lost => self.end(state, false),
+        }
+    }
+
+    /// What is known now, as an error for a caller who waits no longer.
+    pub(crate) fn in_doubt(&self) -> Error {
+        self.ambiguous(&self.state.lock())
+    }
+
+    fn ambiguous(&self, state: &State) -> Error {
+        let token = WriteToken { number: self.number, version: self.record.version };
+        let (acked, failed, in_flight) = (state.tally.acked(), state.tally.failed(), state.tally.in_flight());
+        Error::Ambiguous { token, acked, failed, in_flight, need: state.tally.need() }
+    }
+
+    fn end(&self, mut state: parking_lot::MutexGuard<'_, State>, stored: bool) {
+        let Some(then) = state.then.take() else { return };
+        let error = self.ambiguous(&state);
+        drop(state);
+        // Nobody is left to tell when the SET is gone.
+        let Some(core) = self.core.upgrade() else { return };
+        let (number, version) = (self.number, self.record.version);
+        if stored {
+            // First what later reads find, then whoever waits: nobody may read what was before after being told of this.
+            core.recent.written(number, &self.record);
+            core.land(number, Some(&self.record));
+            then(&core, Written::Stored(self.record.clone()));
+        } else {
+            core.doubts.lock().add(number, Doubt { version, copies: self.copies });
+            core.recent.forget(number);
+            core.land(number, None);
+            then(&core, Written::InDoubt(error));
+        }
+    }
+}
+
+impl Timed for WriteOp {
+    fn tick(self: Arc<WriteOp>, _core: &Arc<Core>, now: Instant) -> Option<Instant> {
+        let state = self.state.lock();
+        state.then.as_ref()?;
+        if now < self.deadline {
+            return Some(self.deadline);
+        }
+        self.end(state, false);
+        None
+    }
+}

@@ -102,6 +102,9 @@ async fn outage(world: Arc<World>, marks: Marks, set: SetId, packets: u64, over:
         }
     };
     reached(LEAVES_AT).await;
+    if over.load(Relaxed) {
+        return;
+    }
     match store.take_out_replica(set, REPLICA) {
         Ok(()) => marks.set(format!("replica {REPLICA} of SET {set} is taken out")),
         Err(error) => return marks.set(format!("replica {REPLICA} of SET {set} cannot be taken out: {error}")),
@@ -137,4 +140,47 @@ fn state_of(store: &OrderStore, set: SetId) -> Option<ReplicaState> {
     let status = store.status();
     let set = status.sets.iter().find(|status| status.id == set)?;
     set.replicas.iter().find(|replica| replica.index == REPLICA).map(|replica| replica.state)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::books;
+    use crate::packet::Packet;
+    use crate::tally::Tally;
+    use ordermint::{Quorum, SetConfig};
+
+    #[test]
+    fn packets_sent_to_replicas_in_memory_balance_and_nobody_is_turned_away() -> Result<(), Error> {
+        let set = SetId::new(7)?;
+        let replicas = SetConfig::new(set).in_memory(3);
+        let store = OrderStore::builder().quorum(Quorum::new(3, 2, 2)?).add_set(replicas).open()?;
+        let world = Arc::new(World { store: store.clone(), tally: Tally::default() });
+        let options = Options { packets: 300, ..Options::default() };
+        let ran = run(&world, &options, set, &AtomicBool::new(false)).expect("a runtime can be had");
+        assert_eq!(world.tally.said(), [""; 0]);
+        assert_eq!(ran.accounts.len(), 300);
+
+        let mut found = Vec::new();
+        for day in store.days(set).wait()? {
+            for order in store.scan(set, day) {
+                let order = order?;
+                found.push((order.number, Packet::decode(&order.value).map_err(|garbled| garbled.to_string())));
+            }
+        }
+        let balance = books::check(&ran.accounts, found);
+        assert_eq!(balance.faults, []);
+        assert!(balance.is_balanced() && balance.received.0 > 0, "{balance:?}");
+        store.close().wait()
+    }
+
+    #[test]
+    fn a_run_that_is_stopped_before_it_begins_sends_nothing() -> Result<(), Error> {
+        let set = SetId::new(7)?;
+        let store = OrderStore::builder().add_set(SetConfig::new(set).in_memory(3)).open()?;
+        let world = Arc::new(World { store, tally: Tally::default() });
+        let ran = run(&world, &Options::default(), set, &AtomicBool::new(true)).expect("a runtime can be had");
+        assert_eq!((ran.accounts.len(), ran.visits), (0, 0));
+        Ok(())
+    }
 }

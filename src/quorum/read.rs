@@ -22,6 +22,22 @@ pub(crate) enum Answer {
     Damaged(Damage),
 }
 
+impl Answer {
+    /// Whether it counts as an answer.
+    pub(crate) fn is_good(&self) -> bool {
+        matches!(self, Answer::Value(_) | Answer::Absent)
+    }
+
+    /// Why it does not.
+    pub(crate) fn fault(&self) -> Option<ReplicaError> {
+        match self {
+            Answer::Unknown(error) => Some(error.clone()),
+            Answer::Damaged(damage) => Some(ReplicaError::Damaged { path: Default::default(), what: damage.to_string() }),
+            Answer::Value(_) | Answer::Absent => None,
+        }
+    }
+}
+
 impl From<Result<Lookup, ReplicaError>> for Answer {
     fn from(result: Result<Lookup, ReplicaError>) -> Answer {
         match result {
@@ -152,7 +168,7 @@ impl ReadRound {
     }
 
     pub(crate) fn good(&self) -> u8 {
-        self.answers.iter().filter(|(_, answer)| matches!(answer, Answer::Value(_) | Answer::Absent)).count() as u8
+        self.answers.iter().filter(|(_, answer)| answer.is_good()).count() as u8
     }
 
     pub(crate) fn asked(&self) -> u8 {
@@ -161,14 +177,7 @@ impl ReadRound {
 
     /// What those say who could not answer.
     pub(crate) fn faults(&self) -> Vec<(u8, ReplicaError)> {
-        let fault = |(index, answer): &(u8, Answer)| match answer {
-            Answer::Unknown(error) => Some((*index, error.clone())),
-            Answer::Damaged(damage) => {
-                Some((*index, ReplicaError::Damaged { path: Default::default(), what: damage.to_string() }))
-            }
-            Answer::Value(_) | Answer::Absent => None,
-        };
-        self.answers.iter().filter_map(fault).collect()
+        self.answers.iter().filter_map(|(index, answer)| Some((*index, answer.fault()?))).collect()
     }
 
     fn answered(&self) -> Mask {
@@ -228,8 +237,7 @@ impl ReadRound {
 
     fn write_back(&mut self, record: Record, carriers: Mask) -> Step {
         // Damaged and silent replicas are left to healing: a plain write would not be believed to mend them.
-        let lacking: Mask =
-            self.answers.iter().filter(|(_, a)| matches!(a, Answer::Value(_) | Answer::Absent)).map(|(i, _)| *i).collect();
+        let lacking: Mask = self.answers.iter().filter(|(_, answer)| answer.is_good()).map(|(index, _)| *index).collect();
         let lacking = lacking.minus(carriers);
         if !keeps(self.quorum, self.voters, carriers.or(lacking)) {
             return Step::Done(Outcome::Unconfirmed(record));

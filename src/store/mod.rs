@@ -143,7 +143,8 @@ impl OrderStore {
     /// As [`OrderStore::get`], with options.
     ///
     /// # Errors
-    /// As for [`OrderStore::get`].
+    /// As for [`OrderStore::get`], and [`Error::Stale`] where a version is wanted. A weak or degraded read writes nothing back,
+    /// so it is never [`Error::Unconfirmed`].
     pub fn get_with(&self, number: OrderNumber, options: ReadOptions) -> Pending<Option<Order>> {
         let shard = match self.inner.shard(number.set_id()) {
             Ok(shard) => shard,

@@ -11,8 +11,8 @@ use std::time::Duration;
 /// | | asks | sees every acknowledged write | answers while |
 /// |---|---|---|---|
 /// | [`strong`](ReadOptions::strong) | R voters, all where they may differ | yes, where R + W > N | R voters answer |
-/// | [`weak`](ReadOptions::weak) | R voters | where R + W > N; but what it shows may be gone later | R voters answer |
-/// | [`degraded`](ReadOptions::degraded) | every live copy, in limbo too | no | one copy answers |
+/// | [`weak`](ReadOptions::weak) | R voters | where R + W > N and none lost it unnoticed; what it shows may be gone later | R voters answer |
+/// | [`degraded`](ReadOptions::degraded) | every live copy, in limbo too | no | one copy that holds it answers |
 #[derive(Clone, Debug)]
 pub struct ReadOptions {
     pub(super) reading: Reading,
@@ -26,22 +26,39 @@ impl ReadOptions {
         ReadOptions { reading: Reading { strength: Strength::Strong, at_least: None }, deadline: None }
     }
 
-    /// The newest that R replicas hold. It writes nothing back, so a version that never reached W may be shown and be gone later.
-    /// `stale` is set when a newer version is known to exist.
+    /// The newest that R voters hold; others are asked when some of those fail, are slow or hold less than
+    /// [`at_least`](ReadOptions::at_least) wants. It writes nothing back, so a version that never reached W may be shown and be
+    /// gone later, and it asks no more than R where replicas are known to differ. [`Order::stale`](crate::Order::stale) is set
+    /// when a newer version is known to exist.
     #[must_use]
     pub fn weak() -> ReadOptions {
         ReadOptions { reading: Reading { strength: Strength::Weak, at_least: None }, deadline: None }
     }
 
-    /// The newest that any live copy holds, also one in limbo, and with fewer than R left. `stale` is set when a newer version is
-    /// known to exist. That there is no order is still only said when R voters say so.
+    /// The newest that the live copies hold, also those in limbo, and with fewer than R left. All are asked; where one is slow,
+    /// the others are taken at their word after 50 ms. [`Order::stale`](crate::Order::stale) is set when a newer version is known
+    /// to exist. That there is no order is still only said when R voters say so: [`Error::QuorumLost`] otherwise.
     #[must_use]
     pub fn degraded() -> ReadOptions {
         ReadOptions { reading: Reading { strength: Strength::Degraded, at_least: None }, deadline: None }
     }
 
-    /// This version or a newer one, or [`Error::Stale`]. With the last version that the caller wrote or saw, a weak read never
-    /// goes back behind it.
+    /// This version or a newer one, or [`Error::Stale`]. With the last version that the caller wrote or saw, no read goes back
+    /// behind it. Weak and degraded reads ask everybody before they give up, though a weak one passes by who has been silent for
+    /// a second; a strong read asks no further than it would anyway. That an order was ended counts as a version, and reads as
+    /// `None`.
+    ///
+    /// ```
+    /// # use ordermint::{Error, OrderStore, ReadOptions, SetConfig, SetId, Version};
+    /// # let store = OrderStore::builder().add_set(SetConfig::new(SetId::new(7)?).in_memory(3)).open()?;
+    /// let placed = store.create("packed").wait()?;
+    /// let mine = ReadOptions::weak().at_least(placed.version);
+    /// let order = store.get_with(placed.number, mine).wait()?.expect("it was acknowledged");
+    /// assert_eq!((&order.value[..], order.version), (&b"packed"[..], placed.version));
+    /// let later = ReadOptions::weak().at_least(Version { counter: placed.version.counter + 1, ..placed.version });
+    /// assert!(matches!(store.get_with(placed.number, later).wait(), Err(Error::Stale { .. })));
+    /// # Ok::<(), Error>(())
+    /// ```
     #[must_use]
     pub fn at_least(mut self, version: Version) -> ReadOptions {
         self.reading.at_least = Some(version);

@@ -3,6 +3,7 @@
 mod absurd;
 mod answers;
 mod bench;
+mod changes;
 mod clocks;
 mod closing;
 mod crowds;
@@ -13,3 +14,4 @@ mod reads;
 mod scans;
 mod seeds;
 mod sick;
+mod weak;

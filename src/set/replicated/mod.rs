@@ -335,8 +335,8 @@ impl Shard for ReplicatedSet {
         self.core.recent(number, reading)
     }
 
-    fn get(&self, number: OrderNumber, _reading: Reading, deadline: Instant) -> Pending<Option<Order>> {
-        self.core.get(number, deadline)
+    fn get(&self, number: OrderNumber, reading: Reading, deadline: Instant) -> Pending<Option<Order>> {
+        self.core.get_as(number, reading, deadline)
     }
 
     fn update(&self, number: OrderNumber, expected: Version, payload: &[u8], deadline: Instant) -> Pending<Version> {

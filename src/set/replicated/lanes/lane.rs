@@ -25,6 +25,11 @@ pub(crate) enum Role {
 }
 
 impl Role {
+    /// Whether what it holds may be shown, even where its word does not count.
+    pub(crate) fn gives_values(&self) -> bool {
+        matches!(self, Role::Voting | Role::Limbo(_))
+    }
+
     /// What is wrong, unless it votes.
     pub(crate) fn fault(&self) -> Option<ReplicaError> {
         match self {
@@ -251,6 +256,12 @@ impl Lane {
             *role = Role::Out(error);
         }
         voting
+    }
+
+    /// As when a loss is witnessed while the replica is in use.
+    #[cfg(test)]
+    pub(crate) fn put_into_limbo(&self, reason: &str) {
+        *self.role.lock() = Role::Limbo(reason.to_owned());
     }
 
     /// Whether a job of `bytes` bytes may be queued.

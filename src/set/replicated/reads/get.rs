@@ -23,9 +23,9 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 /// When those asked first are slow, the others are asked.
-const HURRY_AFTER: Duration = Duration::from_millis(50);
+pub(super) const HURRY_AFTER: Duration = Duration::from_millis(50);
 /// From then on, how often it is looked who is silent.
-const LOOK_AFTER: Duration = Duration::from_millis(200);
+pub(super) const LOOK_AFTER: Duration = Duration::from_millis(200);
 
 /// Called on the notifier's thread.
 type Finish = Box<dyn FnOnce(Result<Option<Record>, Error>) + Send>;

@@ -4,3 +4,4 @@ pub(super) mod days;
 pub(super) mod get;
 pub(super) mod page;
 pub(super) mod recent;
+pub(super) mod weak;

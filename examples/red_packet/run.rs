@@ -145,22 +145,19 @@ fn state_of(store: &OrderStore, set: SetId) -> Option<ReplicaState> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::books;
+    use crate::books::{self, Balance};
     use crate::packet::Packet;
     use crate::tally::Tally;
-    use ordermint::{Quorum, SetConfig};
+    use ordermint::testing::{FaultControl, Faulty};
+    use ordermint::{MemoryReplica, Quorum, SetConfig};
+    use std::sync::atomic::AtomicU64;
 
-    #[test]
-    fn packets_sent_to_replicas_in_memory_balance_and_nobody_is_turned_away() -> Result<(), Error> {
-        let set = SetId::new(7)?;
-        let replicas = SetConfig::new(set).in_memory(3);
-        let store = OrderStore::builder().quorum(Quorum::new(3, 2, 2)?).add_set(replicas).open()?;
-        let world = Arc::new(World { store: store.clone(), tally: Tally::default() });
-        let options = Options { packets: 300, ..Options::default() };
-        let ran = run(&world, &options, set, &AtomicBool::new(false)).expect("a runtime can be had");
-        assert_eq!(world.tally.said(), [""; 0]);
-        assert_eq!(ran.accounts.len(), 300);
+    fn options(packets: usize) -> Options {
+        Options { packets, ..Options::default() }
+    }
 
+    /// All that the store holds beside all that was told.
+    fn balance(store: &OrderStore, set: SetId, accounts: &[Account]) -> Result<Balance, Error> {
         let mut found = Vec::new();
         for day in store.days(set).wait()? {
             for order in store.scan(set, day) {
@@ -168,10 +165,63 @@ mod tests {
                 found.push((order.number, Packet::decode(&order.value).map_err(|garbled| garbled.to_string())));
             }
         }
-        let balance = books::check(&ran.accounts, found);
+        Ok(books::check(accounts, found))
+    }
+
+    #[test]
+    fn packets_sent_to_replicas_in_memory_balance_and_nobody_is_turned_away() -> Result<(), Error> {
+        let set = SetId::new(7)?;
+        let replicas = SetConfig::new(set).in_memory(3);
+        let store = OrderStore::builder().quorum(Quorum::new(3, 2, 2)?).add_set(replicas).open()?;
+        let world = Arc::new(World { store: store.clone(), tally: Tally::default() });
+        let ran = run(&world, &options(300), set, &AtomicBool::new(false)).expect("a runtime can be had");
+        assert_eq!(world.tally.said(), [""; 0]);
+        assert_eq!(ran.accounts.len(), 300);
+        let balance = balance(&store, set, &ran.accounts)?;
         assert_eq!(balance.faults, []);
         assert!(balance.is_balanced() && balance.received.0 > 0, "{balance:?}");
-        store.close().wait()
+        Ok(())
+    }
+
+    #[test]
+    fn writes_in_doubt_are_settled_and_the_books_balance() -> Result<(), Error> {
+        let set = SetId::new(7)?;
+        let faults = [FaultControl::new(), FaultControl::new()];
+        let mut replicas = SetConfig::new(set).in_memory(1);
+        for faults in faults.clone() {
+            replicas = replicas.replica_with(move |_| Ok(Faulty::new(Arc::new(MemoryReplica::new()), faults.clone())));
+        }
+        let store = OrderStore::builder().quorum(Quorum::new(3, 2, 2)?).add_set(replicas);
+        let store = store.deadline(Duration::from_millis(250)).open()?;
+        let world = Arc::new(World { store: store.clone(), tally: Tally::default() });
+
+        // Two of three replicas stop in the middle of writing, until somebody has heard that his write is in doubt; four times.
+        let over = AtomicBool::new(false);
+        let ran = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let moves_on = |count: &AtomicU64| {
+                    let before = count.load(Relaxed);
+                    while count.load(Relaxed) == before && !over.load(Relaxed) {
+                        std::thread::sleep(Duration::from_millis(1));
+                    }
+                };
+                for _ in 0..4 {
+                    moves_on(&world.tally.opens);
+                    faults.iter().for_each(FaultControl::hang_applies);
+                    moves_on(&world.tally.ambiguous);
+                    faults.iter().for_each(FaultControl::release);
+                }
+            });
+            let ran = run(&world, &options(1_000), set, &AtomicBool::new(false));
+            over.store(true, Relaxed);
+            ran.expect("a runtime can be had")
+        });
+        assert_eq!(world.tally.said(), [""; 0]);
+        assert!(world.tally.ambiguous.load(Relaxed) > 0, "the replicas stopped while packets were under way");
+        let balance = balance(&store, set, &ran.accounts)?;
+        assert_eq!(balance.faults, []);
+        assert!(balance.is_balanced() && ran.accounts.len() == 1_000, "{balance:?}");
+        Ok(())
     }
 
     #[test]
@@ -179,7 +229,7 @@ mod tests {
         let set = SetId::new(7)?;
         let store = OrderStore::builder().add_set(SetConfig::new(set).in_memory(3)).open()?;
         let world = Arc::new(World { store, tally: Tally::default() });
-        let ran = run(&world, &Options::default(), set, &AtomicBool::new(true)).expect("a runtime can be had");
+        let ran = run(&world, &options(300), set, &AtomicBool::new(true)).expect("a runtime can be had");
         assert_eq!((ran.accounts.len(), ran.visits), (0, 0));
         Ok(())
     }

@@ -239,10 +239,7 @@ fn an_update_in_doubt_is_settled_before_the_next_is_compared() {
         }
         let next = ends(store.update(order.number, order.version, "third"));
         // By now the late write is there, so it is rolled forward, and the one behind it is told.
-        assert_eq!(
-            next,
-            Err(Error::VersionMismatch { number: order.number, expected: order.version, actual: token.version })
-        );
+        assert_eq!(next, Err(Error::VersionMismatch { number: order.number, expected: order.version, actual: token.version }));
         assert_eq!(ends(store.update(order.number, token.version, "third")).map(|_| ()), Ok(()));
         assert_eq!(value(&store, order), "third");
         assert_eq!(ends(store.resolve(token)), Ok(Resolved::Applied));

@@ -143,6 +143,12 @@ impl Core {
         pending
     }
 
+    /// Has `timed` ticked at its deadline. Most are over long before: so it is first looked at soon, and what is over by then
+    /// does not pile up until the deadline.
+    pub(crate) fn watch_until(self: &Arc<Core>, deadline: Instant, timed: Weak<dyn Timed>) {
+        self.watch(deadline.min(Instant::now() + FIRST_LOOK), timed);
+    }
+
     fn tick_timers(self: &Arc<Core>, now: Instant) -> Option<Instant> {
         loop {
             let mut timers = self.timers.lock();
@@ -177,6 +183,8 @@ fn end_now(core: &Arc<Core>, timed: &Weak<dyn Timed>) {
     }
 }
 
+/// See [`Core::watch_until`].
+const FIRST_LOOK: Duration = Duration::from_millis(50);
 /// Even with nothing to do it looks at the clocks this often: a wall clock that jumps wakes nobody.
 const LOOK_AROUND: Duration = Duration::from_secs(1);
 /// How often missed writes are delivered.

@@ -60,7 +60,7 @@ impl Core {
         debug_assert_eq!(held.bytes, OVERHEAD);
         let op = Arc::new(ModifyOp { number, deadline, held, edit, phase: Mutex::new(Phase::Waiting) });
         let timed: Weak<ModifyOp> = Arc::downgrade(&op);
-        self.watch(deadline, timed);
+        self.watch_until(deadline, timed);
         if !self.join_batch(number, Arc::clone(&op)) {
             op.answer(self, Err(self.too_busy()));
         }

@@ -94,7 +94,7 @@ impl Core {
         let (promise, pending) = Pending::new();
         let op = Arc::new(ResolveOp { token, deadline, held, promise: Mutex::new(Some(promise)) });
         let timed: Weak<ResolveOp> = Arc::downgrade(&op);
-        self.watch(deadline, timed);
+        self.watch_until(deadline, timed);
         if !self.take_turn(token.number, Arc::clone(&op) as Arc<dyn Turn>) {
             op.answer(self, Err(self.too_busy()));
         }

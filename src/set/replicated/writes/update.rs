@@ -47,7 +47,7 @@ impl Core {
         let state = State { draft: Some(Draft::new(payload)), promise: Some(promise) };
         let op = Arc::new(UpdateOp { number, expected, deadline, held, state: Mutex::new(state) });
         let timed: Weak<UpdateOp> = Arc::downgrade(&op);
-        self.watch(deadline, timed);
+        self.watch_until(deadline, timed);
         if !self.take_turn(number, Arc::clone(&op) as Arc<dyn Turn>) {
             op.answer(self, Err(self.too_busy()));
         }

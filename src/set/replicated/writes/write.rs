@@ -114,7 +114,7 @@ impl Core {
             op.answer(index, false);
         }
         let weak: Weak<WriteOp> = Arc::downgrade(&op);
-        self.watch(deadline, weak);
+        self.watch_until(deadline, weak);
         Some(op)
     }
 }

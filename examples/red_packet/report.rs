@@ -95,7 +95,9 @@ fn plot(samples: &[Sample], marks: &[Mark]) -> String {
         }
     }
     text += &format!("{:>9} └{}\n", "opens/s", "─".repeat(COLUMNS));
-    text += &format!("{:>11}{}\n", "", letters.into_iter().collect::<String>().trim_end());
+    if !marks.is_empty() {
+        text += &format!("{:>11}{}\n", "", letters.into_iter().collect::<String>().trim_end());
+    }
     for (letter, mark) in ('a'..='z').zip(marks) {
         text += &format!("{:>11}{letter} {:.1} s: {}\n", "", mark.seconds, mark.what);
     }

@@ -4,6 +4,7 @@
 
 use crate::life::World;
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
+use ordermint::ReplicaState;
 use parking_lot::Mutex;
 use std::io::IsTerminal;
 use std::sync::Arc;
@@ -110,22 +111,26 @@ fn watch(world: &World, packets: usize, marks: &Marks, stopped: &Receiver<()>) -
 
 fn bar(packets: usize) -> ProgressBar {
     let bar = ProgressBar::new(packets as u64);
-    let template = "{elapsed:>4} {bar:20} {human_pos} of {human_len} packets  {msg}";
+    let template = "{elapsed:>4} {bar:16} {human_pos} of {human_len}  {msg}";
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style);
     }
     bar
 }
 
-/// Opens in the last second, and the state of every replica that does not vote.
+/// Opens in the last second, and the replicas that do not vote.
 fn line(world: &World, samples: &[Sample]) -> String {
     let last = samples[samples.len() - 1];
     let before = samples[samples.len().saturating_sub(1 + LINE_EVERY)];
     let rate = (last.opens - before.opens) as f64 / (last.seconds - before.seconds).max(0.001);
-    let mut line = format!("{:>8} opens/s", HumanCount(rate as u64).to_string());
-    for set in world.store.status().sets {
-        let states: Vec<String> = set.replicas.iter().map(|replica| replica.state.to_string()).collect();
-        line += &format!("  SET {}: {}", set.id, states.join(" "));
-    }
-    line
+    let status = world.store.status();
+    let away: Vec<String> = status
+        .sets
+        .iter()
+        .flat_map(|set| set.replicas.iter().map(move |replica| (set.id, replica.index, replica.state)))
+        .filter(|(_, _, state)| *state != ReplicaState::Voting)
+        .map(|(set, index, state)| format!("replica {index} of SET {set} is {state}"))
+        .collect();
+    let replicas = if away.is_empty() { "all replicas vote".to_owned() } else { away.join(", ") };
+    format!("{:>7} opens/s  {replicas}", HumanCount(rate as u64).to_string())
 }

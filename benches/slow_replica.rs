@@ -1,23 +1,24 @@
 //! What the others feel when one replica of each of eight SETs lies on a device that needs 500 ms for every read, write and sync
-//! below sled: the latency of durable creates, N=3 W=2, in windows that are in turn healthy and delayed. `cargo bench --bench
-//! slow_replica`; the goal is a p99 of at most 1.2 times the healthy one, the median over nine pairs of windows.
+//! below sled: the latency of durable creates and then of updates, N=3 W=2, in windows that are in turn healthy and delayed.
+//! `cargo bench --bench slow_replica`; the goal is a p99 of at most 1.2 times the healthy one, the median over nine pairs.
 //!
-//! The load is the same in all windows and modest: a few threads, each with its own timetable. A create that is due while its
+//! The load is the same in all windows and modest: a few threads, each with its own timetable. A write that is due while its
 //! thread still waits for the one before counts from when it was due. Where the delay comes from is told in
 //! `tests/slow_disk/delay.rs`: healthy or not, the slow device is a directory on the disk of all others.
 //!
 //! | variable | default | |
 //! |---|---|---|
 //! | `ORDERMINT_BENCH_PAIRS` | 9 | pairs of windows |
-//! | `ORDERMINT_BENCH_RATE` | 400 | creates a second, over all SETs |
+//! | `ORDERMINT_BENCH_RATE` | 400 | writes a second, over all SETs |
 //! | `ORDERMINT_BENCH_WINDOW_MS` | 3000 | what is measured of a window, after it has settled |
 
 #[path = "../tests/slow_disk/delay.rs"]
 mod delay;
 
 use delay::{Shim, SlowDir};
-use ordermint::{OrderStore, Quorum, SetConfig, SetId};
+use ordermint::{OrderNumber, OrderStore, Quorum, SetConfig, SetId, Version};
 use std::error::Error;
+use std::fmt;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
@@ -32,6 +33,8 @@ const DELAY: Duration = Duration::from_millis(500);
 const SETTLE: Duration = Duration::from_secs(2);
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
+/// Of an operation.
+type Done<T> = std::result::Result<T, ordermint::Error>;
 
 fn main() -> ExitCode {
     // `cargo test` and `cargo bench --no-run` must not take minutes.
@@ -77,58 +80,61 @@ fn measure() -> Result<()> {
     println!("{}", told_by("date", &["-u", "+%Y-%m-%d %H:%M UTC"]));
     println!("{}", told_by("uname", &["-srm"]));
     println!("{} cores, load {}", std::thread::available_parallelism()?, told_by("cut", &["-d ", "-f1-3", "/proc/loadavg"]));
-    println!("{SETS} SETs, one replica of each delayed {DELAY:?} per I/O; {rate} creates/s in all, windows of {window:?}");
-    println!("pair    healthy p50    p99    max    delayed p50    p99    max  (ms)    ratio of p99    load");
+    println!("{SETS} SETs, one replica of each delayed {DELAY:?} per I/O; {rate} writes/s in all, windows of {window:?}");
+    for what in [What::Creates, What::Updates] {
+        compare(&store, &slow, pairs, &Load { store: &store, what, rate, window })?;
+    }
+    let slept = slow.slept()?;
+    println!("{} writes, {} syncs and {} reads were delayed", slept.writes, slept.syncs, slept.reads);
+    store.close().wait()?;
+    Ok(())
+}
 
-    let load = Load { store: &store, rate, window };
+/// Measures pairs of windows.
+fn compare(store: &OrderStore, slow: &SlowDir, pairs: u32, load: &Load<'_>) -> Result<()> {
+    println!("\n{:?}  healthy p50     p99     max    delayed p50     p99     max (ms)  ratio of p99    load", load.what);
     // Warm, and the lease of every SET fetched.
     load.run()?;
     let mut ratios = Vec::new();
     for pair in 0..pairs {
         // Who comes first changes, so that what drifts does not count for one side.
-        let (mut with, mut without) = (Figures::default(), Figures::default());
-        for delayed in if pair % 2 == 0 { [false, true] } else { [true, false] } {
-            if delayed {
+        let (mut healthy, mut delayed) = (Figures::default(), Figures::default());
+        for is_delayed in if pair % 2 == 0 { [false, true] } else { [true, false] } {
+            if is_delayed {
                 let before = slow.slept()?;
                 slow.delay(DELAY)?;
-                with = load.run()?;
+                delayed = load.run()?;
                 slow.delay(Duration::ZERO)?;
                 if slow.slept()?.syncs == before.syncs {
                     return Err("nothing was delayed".into());
                 }
             } else {
-                without = load.run()?;
+                healthy = load.run()?;
             }
-            catch_up(&store)?;
+            catch_up(store)?;
         }
-        let ratio = with.p99 / without.p99;
+        let (ratio, now) = (delayed.p99 / healthy.p99, told_by("cut", &["-d ", "-f1", "/proc/loadavg"]));
         ratios.push(ratio);
-        println!(
-            "{:>4} {:>14.2} {:>6.2} {:>6.2} {:>14.2} {:>6.2} {:>6.2} {:>22.2}    {}",
-            pair + 1,
-            without.p50,
-            without.p99,
-            without.max,
-            with.p50,
-            with.p99,
-            with.max,
-            ratio,
-            told_by("cut", &["-d ", "-f1", "/proc/loadavg"]),
-        );
+        println!("{:>7} {healthy}    {delayed} {ratio:>18.2} {now:>10}", pair + 1);
     }
     ratios.sort_by(f64::total_cmp);
-    println!("{:>8.2} x the healthy p99 with a slow replica, median of {} (goal: 1.2)", ratios[ratios.len() / 2], ratios.len());
-    let slept = slow.slept()?;
-    println!("         {} writes, {} syncs and {} reads were delayed", slept.writes, slept.syncs, slept.reads);
-    store.close().wait()?;
+    println!("{:>7.2} x the healthy p99 with a slow replica, median of {} (goal: 1.2)", ratios[ratios.len() / 2], ratios.len());
     Ok(())
 }
 
 /// The load of a window.
 struct Load<'a> {
     store: &'a OrderStore,
+    what: What,
     rate: u32,
     window: Duration,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum What {
+    Creates,
+    /// Of orders that each thread has for itself.
+    Updates,
 }
 
 /// Of a window, in milliseconds.
@@ -139,16 +145,23 @@ struct Figures {
     max: f64,
 }
 
+impl fmt::Display for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:>14.2} {:>7.2} {:>7.2}", self.p50, self.p99, self.max)
+    }
+}
+
 impl Load<'_> {
     fn run(&self) -> Result<Figures> {
         let every = Duration::from_secs(THREADS.into()) / self.rate;
+        let orders: Vec<Vec<(OrderNumber, Version)>> = (0..THREADS).map(|_| self.orders()).collect::<Done<_>>()?;
         let begin = Instant::now();
         let mut latencies: Vec<Duration> = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..THREADS)
-                // Evenly spread over the period.
-                .map(|thread| scope.spawn(move || self.one_thread(begin + every * thread / THREADS, every)))
-                .collect();
-            threads.into_iter().map(|thread| thread.join().expect("no panic")).collect::<std::result::Result<Vec<_>, _>>()
+            // Evenly spread over the period.
+            let begins = (0..THREADS).map(|thread| begin + every * thread / THREADS);
+            let threads: Vec<_> =
+                begins.zip(orders).map(|(begin, orders)| scope.spawn(move || self.one_thread(begin, every, orders))).collect();
+            threads.into_iter().map(|thread| thread.join().expect("no panic")).collect::<Done<Vec<_>>>()
         })?
         .concat();
         latencies.sort_unstable();
@@ -156,21 +169,34 @@ impl Load<'_> {
         Ok(Figures { p50: at(50), p99: at(99), max: at(100) })
     }
 
+    /// What a thread updates, on all SETs; nothing where it creates.
+    fn orders(&self) -> Done<Vec<(OrderNumber, Version)>> {
+        let count = if self.what == What::Updates { 8 * usize::from(SETS) } else { 0 };
+        let placed = self.store.create_all((0..count).map(|_| [b'o'; PAYLOAD]));
+        placed.map(|placed| placed.map(|placed| (placed.number, placed.version))).collect()
+    }
+
     /// The latencies of what was due after the window had settled.
-    fn one_thread(&self, begin: Instant, every: Duration) -> std::result::Result<Vec<Duration>, ordermint::Error> {
-        let payload = [b'x'; PAYLOAD];
-        let mut latencies = Vec::new();
+    fn one_thread(&self, begin: Instant, every: Duration, mut orders: Vec<(OrderNumber, Version)>) -> Done<Vec<Duration>> {
+        let (mut latencies, mut count) = (Vec::new(), 0);
         let mut due = begin;
         while due < begin + SETTLE + self.window {
             let early = due.saturating_duration_since(Instant::now());
             std::thread::sleep(early);
-            // Waking up late is the system's affair; being late because of the create before is ours.
+            // Waking up late is the system's affair; being late because of the write before is ours.
             let from = if early.is_zero() { due } else { Instant::now() };
-            self.store.create(payload).wait()?;
+            if orders.is_empty() {
+                self.store.create([b'x'; PAYLOAD]).wait()?;
+            } else {
+                let place = count % orders.len();
+                let (number, version) = &mut orders[place];
+                *version = self.store.update(*number, *version, [b'x'; PAYLOAD]).wait()?;
+            }
             if due >= begin + SETTLE {
                 latencies.push(from.elapsed());
             }
             due += every;
+            count += 1;
         }
         Ok(latencies)
     }

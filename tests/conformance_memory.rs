@@ -71,6 +71,9 @@ enum Bug {
     StaysOpen,
     ForgetsTheEpoch,
     ForgetsTheBanishment,
+    IgnoresTheReadmission,
+    ReadmitsBelowWhatWasSeen,
+    ReadmitsAnybody,
     AlwaysFormed,
     NeverFresh,
     PrefixesAreTooShort,
@@ -117,6 +120,9 @@ const BUGS: &[(Bug, &[&str])] = &[
     (Bug::StaysOpen, &["after_a_close_every_call_says_closed"]),
     (Bug::ForgetsTheEpoch, &["an_epoch_only_rises_and_outlasts_reopening"]),
     (Bug::ForgetsTheBanishment, &["a_banished_replica_stays_in_limbo_and_gives_values"]),
+    (Bug::IgnoresTheReadmission, &["a_readmitted_replica_votes_and_counts_on_above_what_was_seen"]),
+    (Bug::ReadmitsBelowWhatWasSeen, &["a_readmitted_replica_votes_and_counts_on_above_what_was_seen"]),
+    (Bug::ReadmitsAnybody, &["a_replica_that_nobody_named_is_not_readmitted"]),
     (Bug::AlwaysFormed, &["an_identity_outlasts_reopening"]),
     (Bug::NeverFresh, &["a_fresh_replica_knows_nothing"]),
     (Bug::PrefixesAreTooShort, &["meta_values_are_replaced_and_listed_by_prefix"]),
@@ -431,6 +437,15 @@ impl Replica for Buggy {
     fn banish(&self, reason: &str) -> Result<(), ReplicaError> {
         self.life.lock().unwrap().banished = true;
         self.inner.banish(reason)
+    }
+
+    fn readmit(&self, group: u64) -> Result<(), ReplicaError> {
+        match self.bug {
+            Bug::IgnoresTheReadmission => Ok(()),
+            Bug::ReadmitsBelowWhatWasSeen => self.inner.readmit(0),
+            Bug::ReadmitsAnybody => self.inner.readmit(group).or(Ok(())),
+            _ => self.inner.readmit(group),
+        }
     }
 
     fn form(&self, identity: &Identity) -> Result<(), ReplicaError> {

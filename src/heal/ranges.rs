@@ -1,6 +1,6 @@
 //! Which ranges of numbers are clean: all voters hold the same there.
 //!
-//! After every open all ranges are dirty, since a replica may have rolled back without a sign. A range becomes clean when the
+//! After every open, and whenever a replica returned, all ranges are dirty, since a replica may have rolled back without a sign. A range becomes clean when the
 //! digests of all voters agree on what epochs before this one wrote; what this epoch writes is under its coordinator's eyes.
 
 use crate::order::{Day, OrderNumber};
@@ -35,8 +35,9 @@ pub(crate) struct RangeBook {
     open: BTreeMap<Day, u32>,
     /// Ranges that were compared and differ, and by whom.
     differing: BTreeMap<RangeKey, Mask>,
-    /// Orders of each day, by the largest digest.
+    /// Orders of each day, by the largest digest, and what is counted of a day that is being compared.
     orders: BTreeMap<Day, u64>,
+    counting: u64,
     todo: Vec<DaySpan>,
     compared: u64,
     started: bool,
@@ -52,6 +53,18 @@ impl RangeBook {
         self.started = true;
     }
 
+    /// Begins anew: all is dirty, as after an open.
+    pub(crate) fn restart(&mut self) {
+        *self = RangeBook { orders: std::mem::take(&mut self.orders), ..RangeBook::default() };
+    }
+
+    /// Orders that came since the last comparison, by day; the next one counts them itself.
+    pub(crate) fn count(&mut self, created: BTreeMap<Day, u64>) {
+        for (day, count) in created {
+            *self.orders.entry(day).or_default() += count;
+        }
+    }
+
     /// The next range to compare; `None` when every range was compared.
     pub(crate) fn next(&self) -> Option<RangeKey> {
         let span = self.todo.last()?;
@@ -61,13 +74,14 @@ impl RangeBook {
     /// The digests of all voters for the range that [`RangeBook::next`] named.
     pub(crate) fn compared(&mut self, key: RangeKey, odd: Mask, records: u64) {
         self.settle(key, odd);
-        *self.orders.entry(key.day).or_default() += records;
         self.compared += 1;
         let Some(span) = self.todo.last() else { return };
         if span.day != key.day {
             return;
         }
+        self.counting += records;
         if key.range + 1 >= span.ranges {
+            self.orders.insert(key.day, std::mem::take(&mut self.counting));
             self.open.remove(&key.day);
             self.todo.pop();
         } else {

@@ -116,6 +116,17 @@ impl Replica for MemoryReplica {
         Ok(())
     }
 
+    fn readmit(&self, group: u64) -> Result<(), ReplicaError> {
+        self.opened()?;
+        let mut memory = self.memory.write();
+        if memory.identity.is_none() {
+            return Err(ReplicaError::Damaged { path: here(), what: "it has no identity".to_owned() });
+        }
+        memory.banished = None;
+        memory.marks.own = memory.marks.own.max(group) + 1;
+        Ok(())
+    }
+
     fn apply(&self, group: &Group) -> Result<Applied, ReplicaError> {
         self.opened()?;
         self.memory.write().apply(group)

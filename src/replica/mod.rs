@@ -23,7 +23,7 @@ use bytes::Bytes;
 /// One copy of the orders of one SET. All methods may block; the store calls them on threads that belong to this replica alone.
 ///
 /// # Contract
-/// 1. `apply` is never called concurrently with itself, `form`, `claim` or `close`. All others may be called at any time from any thread.
+/// 1. `apply` is never called concurrently with itself, `form`, `claim`, `readmit` or `close`. All others may be called at any time from any thread.
 /// 2. When `apply` returns `Ok`, every write and every meta value of the group is durable: it survives a power cut.
 /// 3. A write takes effect only if its version is newer than the one held, or equal with a higher repair generation. Each
 ///    write that does not, because a *newer* version is held, is named in [`Applied::refused`]; one that is held already
@@ -65,6 +65,15 @@ pub trait Replica: Send + Sync + 'static {
     /// # Errors
     /// When it is not durable.
     fn banish(&self, reason: &str) -> Result<(), ReplicaError>;
+
+    /// Takes a replica out of limbo, durably: somebody has accepted that what it lost is lost. From then on it is
+    /// [`Standing::Voting`], also after reopening, and what it was told to hold and does not hold is absent, no longer damaged.
+    /// Counts as one group, numbered one above the greater of `group` and its own: `group` is the last that anybody saw synced
+    /// here, and later groups must not be numbered like the lost ones.
+    ///
+    /// # Errors
+    /// When it is not durable; it is in limbo then or not. When its identity is not known: it stays in limbo.
+    fn readmit(&self, group: u64) -> Result<(), ReplicaError>;
 
     /// Applies a group of writes and makes it durable. See the contract.
     ///

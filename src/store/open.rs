@@ -5,13 +5,13 @@
 //! Orders are taken after that. So if any replica is formed, all were once filled: one that is empty now has been lost.
 
 use super::{Builder, Inner, OrderStore};
-use crate::config::{ConfigError, OpenFn, OpenReplica, Quorum, SetConfig};
+use crate::config::{ConfigError, OpenFn, OpenReplica, Quorum, SetConfig, Settings};
 use crate::error::{Error, Faults};
 use crate::order::SetId;
 use crate::replica::{Group, Identity, Replica, ReplicaError, Standing, peek_identity};
 use crate::set::Shard;
 use crate::set::replicated::{
-    LaneSeed, Opened, ReplicatedSet, Role, Seed, claim_epoch, each_at_once, guarded, raise_above_held, read_floor,
+    LaneSeed, Opened, Reopen, ReplicatedSet, Role, Seed, claim_epoch, each_at_once, guarded, raise_above_held, read_floor,
     read_lease_marks, witness_rollbacks,
 };
 use crate::topology::{MapEntry, SetMap};
@@ -59,7 +59,7 @@ pub(super) fn open(builder: Builder) -> Result<OrderStore, Error> {
     }
     let store = survey.store.unwrap_or_else(random_id);
     let (map, mut seeds) = if survey.formed {
-        let mut seeds = assign_roles(&plan, survey.opened);
+        let mut seeds = assign_roles(&plan, survey.opened, store, settings.cache_bytes);
         let stored = read_maps(&mut seeds, settings.open_timeout);
         let map = match stored {
             Some(stored) if explicit => {
@@ -70,11 +70,11 @@ pub(super) fn open(builder: Builder) -> Result<OrderStore, Error> {
             // No voter is left that could say; the superblocks still know the quorum.
             None => SetMap { version: 0, ..given_map_of(&plan, survey.quorum.or(builder.quorum))? },
         };
-        add_lost_sets(&map, &mut plan, &mut seeds, builder.home.as_deref());
+        add_lost_sets(&map, &mut plan, &mut seeds, builder.home.as_deref(), store, settings.cache_bytes);
         (map, seeds)
     } else {
         let map = given_map(&builder, None)?;
-        (map.clone(), form(&plan, store, &map, survey.opened, settings.open_timeout)?)
+        (map.clone(), form(&plan, store, &map, survey.opened, &settings)?)
     };
     let mut shards: Vec<Box<dyn Shard>> = Vec::new();
     for (set, lanes) in plan.iter().zip(&mut seeds) {
@@ -102,6 +102,7 @@ pub(super) fn open(builder: Builder) -> Result<OrderStore, Error> {
             lanes: std::mem::take(lanes),
             lease_marks: marks.into_iter().collect(),
             floor,
+            map: (MAP_KEY.to_owned(), map.encode().into()),
         })?));
     }
     Ok(OrderStore { inner: Arc::new(Inner::new(store, map, settings, shards)) })
@@ -218,38 +219,69 @@ fn described(store: u128, set: SetId, index: u8) -> String {
 }
 
 /// The roles of the replicas of a store that was formed.
-fn assign_roles(plan: &[SetPlan], opened: Vec<Vec<Opened>>) -> Vec<Vec<LaneSeed>> {
-    plan.iter()
-        .zip(opened)
-        .map(|(set, opened)| set.replicas.iter().zip(opened).map(|(replica, result)| role_of(replica, result)).collect())
-        .collect()
+fn assign_roles(plan: &[SetPlan], opened: Vec<Vec<Opened>>, store: u128, cache_bytes: u64) -> Vec<Vec<LaneSeed>> {
+    let lanes = |(set, opened): (&SetPlan, Vec<Opened>)| {
+        let replicas = (0u8..).zip(&set.replicas).zip(opened);
+        replicas.map(|((index, plan), result)| role_of(plan, result, reopen(plan, store, set.id, index, cache_bytes))).collect()
+    };
+    plan.iter().zip(opened).map(lanes).collect()
 }
 
-fn role_of(plan: &ReplicaPlan, result: Opened) -> LaneSeed {
+fn role_of(plan: &ReplicaPlan, result: Opened, reopen: Reopen) -> LaneSeed {
     let dir = plan.dir.clone();
     let replica = match result {
         Ok(replica) => replica,
         Err(error @ ReplicaError::Missing { .. }) => {
-            return LaneSeed { dir, replica: None, role: Role::Missing(error), applied: 0 };
+            return LaneSeed { dir, replica: None, role: Role::Missing(error), applied: 0, reopen };
         }
-        Err(error) => return LaneSeed { dir, replica: None, role: Role::Out(error), applied: 0 },
+        Err(error) => return LaneSeed { dir, replica: None, role: Role::Out(error), applied: 0, reopen },
     };
     let role = match replica.standing() {
         Standing::Fresh => {
             // Never filled, where its peers were: what it held is lost. It is not made anew behind the operator's back.
             let _ = guarded(|| replica.close());
             let missing = ReplicaError::Missing { dir: dir.clone().unwrap_or_default() };
-            return LaneSeed { dir, replica: None, role: Role::Missing(missing), applied: 0 };
+            return LaneSeed { dir, replica: None, role: Role::Missing(missing), applied: 0, reopen };
         }
         Standing::Limbo { reason, .. } => Role::Limbo(reason),
-        Standing::Voting(identity) if identity.formed => Role::Voting,
-        // The process died between the two steps of making the store, after all had their identity.
-        Standing::Voting(identity) => match guarded(|| replica.form(&Identity { formed: true, ..identity.clone() })) {
+        Standing::Voting(identity) => match formed(&*replica, identity) {
             Ok(()) => Role::Voting,
             Err(error) => Role::Out(error),
         },
     };
-    LaneSeed { dir, replica: Some(replica), role, applied: 0 }
+    LaneSeed { dir, replica: Some(replica), role, applied: 0, reopen }
+}
+
+/// The process died between the two steps of making the store, after all had their identity: the second one is made up for.
+fn formed(replica: &dyn Replica, identity: Identity) -> Result<(), ReplicaError> {
+    if identity.formed { Ok(()) } else { guarded(|| replica.form(&Identity { formed: true, ..identity })) }
+}
+
+/// How a replica of a store that was formed is opened again, and who it must be then.
+fn reopen(plan: &ReplicaPlan, store: u128, set: SetId, index: u8, cache_bytes: u64) -> Reopen {
+    let open = Arc::clone(&plan.open);
+    let options = OpenReplica { set, index, dir: plan.dir.clone(), create: false, cache_bytes };
+    Arc::new(move || {
+        let replica = open(&options)?;
+        let result = match replica.standing() {
+            Standing::Fresh => Err(ReplicaError::Missing { dir: options.dir.clone().unwrap_or_default() }),
+            // Not even its name can be read: it gives values, if it has any.
+            Standing::Limbo { identity: None, .. } => Ok(()),
+            Standing::Voting(identity) | Standing::Limbo { identity: Some(identity), .. }
+                if (identity.store, identity.set, identity.index) != (store, set, index) =>
+            {
+                let found = described(identity.store, identity.set, identity.index);
+                Err(ReplicaError::Out { reason: format!("it holds {found}, not {}", described(store, set, index)) })
+            }
+            Standing::Limbo { .. } => Ok(()),
+            Standing::Voting(identity) => read_map(&*replica).and_then(|_| formed(&*replica, identity)),
+        };
+        if result.is_err() {
+            // Its directory is free again; what was found is the answer.
+            let _ = guarded(|| replica.close());
+        }
+        result.map(|()| replica)
+    })
 }
 
 /// The newest map that a voter holds. A voter whose map cannot be read is out.
@@ -309,16 +341,27 @@ fn same_map(stored: SetMap, given: SetMap) -> Result<SetMap, Error> {
 }
 
 /// SETs that the map names and of which nothing was found: all of their replicas are missing.
-fn add_lost_sets(map: &SetMap, plan: &mut Vec<SetPlan>, seeds: &mut Vec<Vec<LaneSeed>>, home: Option<&Path>) {
+fn add_lost_sets(
+    map: &SetMap,
+    plan: &mut Vec<SetPlan>,
+    seeds: &mut Vec<Vec<LaneSeed>>,
+    home: Option<&Path>,
+    store: u128,
+    cache_bytes: u64,
+) {
     for entry in &map.sets {
         let Err(place) = plan.binary_search_by_key(&entry.id, |set| set.id) else { continue };
-        let dirs = (0..map.quorum.n()).map(|index| below(home, Path::new(&format!("{}/{index}", entry.id))));
-        let lanes = dirs.map(|dir| {
-            let role = Role::Missing(ReplicaError::Missing { dir: dir.clone() });
-            LaneSeed { dir: Some(dir), replica: None, role, applied: 0 }
+        let replica = |index: u8| {
+            let listed = format!("{}/{index}", entry.id);
+            ReplicaPlan { dir: Some(below(home, Path::new(&listed))), listed, open: Arc::new(crate::replica::open_sled) }
+        };
+        let replicas: Vec<ReplicaPlan> = (0..map.quorum.n()).map(replica).collect();
+        let lanes = (0u8..).zip(&replicas).map(|(index, plan)| {
+            let missing = ReplicaError::Missing { dir: plan.dir.clone().unwrap_or_default() };
+            role_of(plan, Err(missing), reopen(plan, store, entry.id, index, cache_bytes))
         });
         seeds.insert(place, lanes.collect());
-        plan.insert(place, SetPlan { id: entry.id, weight: entry.weight, replicas: Vec::new() });
+        plan.insert(place, SetPlan { id: entry.id, weight: entry.weight, replicas });
     }
 }
 
@@ -328,7 +371,7 @@ fn form(
     store: u128,
     map: &SetMap,
     opened: Vec<Vec<Opened>>,
-    timeout: std::time::Duration,
+    settings: &Settings,
 ) -> Result<Vec<Vec<LaneSeed>>, Error> {
     let mut replicas: Vec<(SetId, u8, Arc<dyn Replica>, Identity)> = Vec::new();
     let mut seeds: Vec<Vec<LaneSeed>> = Vec::new();
@@ -343,7 +386,9 @@ fn form(
                     let identity = Identity { store, set: set.id, index, quorum, replicas: listed.clone(), formed: false };
                     replicas.push((set.id, index, Arc::clone(&replica), identity));
                     // `fill` applies one.
-                    lanes.push(LaneSeed { dir: plan.dir.clone(), replica: Some(replica), role: Role::Voting, applied: 1 });
+                    let reopen = reopen(plan, store, set.id, index, settings.cache_bytes);
+                    let (dir, role) = (plan.dir.clone(), Role::Voting);
+                    lanes.push(LaneSeed { dir, replica: Some(replica), role, applied: 1, reopen });
                 }
                 Err(error) => faults.push((index, error)),
             }
@@ -358,7 +403,7 @@ fn form(
             let (replica, identity, map) = (Arc::clone(replica), Identity { formed, ..identity.clone() }, map.encode());
             move || if formed { replica.form(&identity) } else { fill(&*replica, &identity, map) }
         });
-        let results = each_at_once(timeout, jobs.collect());
+        let results = each_at_once(settings.open_timeout, jobs.collect());
         for ((set, index, ..), result) in replicas.iter().zip(results) {
             result.map_err(|error| Error::CannotForm { set: *set, faults: Faults(vec![(*index, error)]) })?;
         }

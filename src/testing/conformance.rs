@@ -130,6 +130,8 @@ pub fn clauses() -> &'static [Clause] {
             a_fresh_replica_knows_nothing,
             an_identity_outlasts_reopening,
             a_banished_replica_stays_in_limbo_and_gives_values,
+            a_readmitted_replica_votes_and_counts_on_above_what_was_seen,
+            a_replica_that_nobody_named_is_not_readmitted,
             an_epoch_only_rises_and_outlasts_reopening,
             meta_values_are_replaced_and_listed_by_prefix,
             meta_values_outlast_reopening,

@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 /// Wraps a replica and does to it what a [`FaultControl`](Faults) says.
 ///
-/// Without faults it is the replica it wraps. `standing`, `marks`, `form`, `claim`, `epoch`, `banish`, `days`, `meta`,
-/// `meta_with_prefix` and `close` are never tampered with.
+/// Without faults it is the replica it wraps. `standing`, `marks`, `form`, `epoch`, `banish`, `readmit`, `days`,
+/// `meta`, `meta_with_prefix` and `close` are never tampered with.
 ///
 /// ```
 /// use ordermint::testing::{FaultControl, Faulty};
@@ -55,6 +55,7 @@ struct Switches {
     apply: Plan,
     read: Plan,
     fail_after_apply: usize,
+    fail_claims: usize,
     fill_disk: bool,
     /// Counted up by each release: whoever waits, waits for it to change, so that a hang switched on again right after a
     /// release does not keep those that the release was meant for.
@@ -93,6 +94,11 @@ impl Faults {
     /// The next `apply` calls write and sync, and then report failure.
     pub fn fail_after_apply(&self, count: usize) {
         self.set(|switches| switches.fail_after_apply = count);
+    }
+
+    /// The next `claim` calls fail, before anything is written.
+    pub fn fail_claims(&self, count: usize) {
+        self.set(|switches| switches.fail_claims = count);
     }
 
     /// Each `apply` takes this much longer.
@@ -324,6 +330,9 @@ impl Replica for Faulty {
     }
 
     fn claim(&self, epoch: u32) -> Result<(), ReplicaError> {
+        if take_one(&mut self.faults.shared.switches.lock().fail_claims) {
+            return Err(failed("claim"));
+        }
         self.inner.claim(epoch)
     }
 
@@ -333,6 +342,10 @@ impl Replica for Faulty {
 
     fn banish(&self, reason: &str) -> Result<(), ReplicaError> {
         self.inner.banish(reason)
+    }
+
+    fn readmit(&self, group: u64) -> Result<(), ReplicaError> {
+        self.inner.readmit(group)
     }
 
     fn days(&self) -> Result<Vec<Day>, ReplicaError> {
@@ -416,13 +429,16 @@ mod tests {
 
     #[test]
     fn panics_and_failures_of_reads_are_counted_down() {
-        let (faulty, _, faults) = pair();
+        let (faulty, honest, faults) = pair();
         faults.panic_reads(1);
         faults.fail_reads(2);
         assert!(catch_unwind(AssertUnwindSafe(|| faulty.get(number(1)))).is_err(), "the panic comes first");
         assert!(faulty.scan(Day::MIN, None, ALL).is_err(), "the other failure was spent on the call that panicked");
         assert_eq!(faulty.digest(Day::MIN, 0, 9), Ok(RangeDigest::default()));
         assert_eq!(faults.reads(), 3);
+        faults.fail_claims(1);
+        assert!(matches!(faulty.claim(1), Err(ReplicaError::Io { .. })));
+        assert_eq!((honest.epoch(), faulty.claim(1), honest.epoch()), (0, Ok(()), 1));
         faults.panic_applies(1);
         assert!(catch_unwind(AssertUnwindSafe(|| faulty.apply(&group(&[1])))).is_err());
         assert_eq!(faulty.get(number(1)), Ok(Lookup::Absent));

@@ -95,6 +95,82 @@ fn a_database_of_another_replica_is_noticed() {
     assert_limbo_for_good(&home, "another replica");
 }
 
+/// Whatever was lost: once that is accepted it votes, also when opened again, and nothing reads as damaged any more.
+#[test]
+fn a_readmitted_replica_votes_for_good_and_what_it_lost_is_absent() {
+    type Lose = fn(&Home);
+    let losses: [(&str, Lose); 5] = [
+        ("a day", |home| fs::remove_dir_all(home.path("days/2026-11-22")).unwrap()),
+        ("meta data", |home| fs::remove_dir_all(home.path("meta")).unwrap()),
+        ("a day of another replica", |home| {
+            let (other, _) = closed();
+            fs::remove_dir_all(home.path("days/2026-11-22")).unwrap();
+            copy_dir(&other.path("days/2026-11-22"), &home.path("days/2026-11-22"));
+        }),
+        ("the last run", |home| {
+            remove_run(home, |runs| runs[runs.len() - 1]);
+        }),
+        ("an older day", |home| {
+            copy_dir(&home.path("days/2026-11-22"), &home.path("../older"));
+            let replica = home.open();
+            apply(&replica, &fresh(day(0), 600..610, 3000));
+            replica.close().unwrap();
+            fs::remove_dir_all(home.path("days/2026-11-22")).unwrap();
+            copy_dir(&home.path("../older"), &home.path("days/2026-11-22"));
+        }),
+    ];
+    for (what, lose) in losses {
+        let (home, orders) = closed();
+        lose(&home);
+        let replica = home.open();
+        limbo_reason(&replica);
+        assert_eq!(replica.readmit(77), Ok(()), "{what}");
+        assert_voting(&replica);
+        replica.claim(2).unwrap();
+        let later = fresh(day(0), [700, 701], 5000);
+        let mut more = group(&later);
+        more.push_meta("map", "again").unwrap();
+        // Groups of epoch 1 are fenced off by the claim.
+        assert!(matches!(replica.apply(&more), Err(ReplicaError::Fenced { .. })), "{what}");
+        let mut more = Group::new(2);
+        for (number, record, is_fresh) in &later {
+            more.push(ordermint::Write::new(*number, record, *is_fresh)).unwrap();
+        }
+        more.push_meta("map", "again").unwrap();
+        assert!(replica.apply(&more).is_ok(), "{what}");
+        let found = |replica: &ordermint::SledReplica| {
+            let (records, damaged) = scan(replica, day(0));
+            assert_eq!(damaged, [], "{what}");
+            for (number, ..) in &orders {
+                assert!(matches!(replica.get(*number), Ok(Lookup::Found(_) | Lookup::Absent)), "{what}: {number}");
+            }
+            assert_found(replica, &later);
+            records
+        };
+        let records = found(&replica);
+        replica.close().unwrap();
+        for _ in 0..2 {
+            let replica = home.open();
+            assert_voting(&replica);
+            assert_eq!((replica.marks().own, replica.epoch()), (79, 2), "{what}");
+            assert_eq!(found(&replica), records, "{what}");
+            assert_eq!(replica.meta("map").unwrap().unwrap(), "again");
+            drop(replica);
+        }
+    }
+}
+
+#[test]
+fn a_replica_without_a_readable_name_is_not_readmitted() {
+    let (home, _) = closed();
+    for name in ["superblock.a", "superblock.b"] {
+        fs::write(home.path(name), "x").unwrap();
+    }
+    let replica = home.open();
+    assert!(matches!(replica.readmit(9), Err(ReplicaError::Damaged { .. })));
+    limbo_reason(&replica);
+}
+
 #[test]
 fn one_copy_of_the_superblock_is_enough() {
     for name in ["superblock.a", "superblock.b"] {

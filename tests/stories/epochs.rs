@@ -137,6 +137,9 @@ impl Replica for RolledBack {
     fn banish(&self, reason: &str) -> Result<(), ReplicaError> {
         self.inner.banish(reason)
     }
+    fn readmit(&self, group: u64) -> Result<(), ReplicaError> {
+        self.inner.readmit(group)
+    }
     fn apply(&self, group: &Group) -> Result<Applied, ReplicaError> {
         self.inner.apply(group)
     }

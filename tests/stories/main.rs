@@ -11,6 +11,7 @@ mod epochs;
 mod pressure;
 mod quorums;
 mod reads;
+mod returning;
 mod scans;
 mod seeds;
 mod sick;

@@ -177,7 +177,7 @@ impl SledReplica {
         Ok(())
     }
 
-    fn sync(&self, database: &Database) -> Result<(), ReplicaError> {
+    pub(super) fn sync(&self, database: &Database) -> Result<(), ReplicaError> {
         database.sync().map_err(|SyncFailure { error, lost_pages }| {
             if lost_pages {
                 // Reopening would read from the system's cache what no disk holds, and vote for it. The note of that is tried once;

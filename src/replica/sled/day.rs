@@ -296,6 +296,16 @@ impl DayStore {
         self.marks.insert(MARK_KEY, &mark.encode())
     }
 
+    /// The chain ends with the last run that is there: what the mark names beyond it is absent from now on.
+    pub(super) fn forget_lost_tail(&self) -> Result<(), ReplicaError> {
+        let tail = match self.runs.last()? {
+            None => Tail::default(),
+            Some(_) => self.tail_after(Tail::default())?.0,
+        };
+        *self.tails.lock() = Tails { synced: tail, written: tail };
+        Ok(())
+    }
+
     /// The group is synced.
     pub(super) fn settle_tail(&self) {
         let mut tails = self.tails.lock();

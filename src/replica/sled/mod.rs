@@ -35,6 +35,7 @@ mod gate;
 mod marks;
 mod meta;
 mod open;
+mod readmit;
 mod runs;
 mod superblock;
 mod superblock_file;
@@ -76,7 +77,7 @@ pub struct SledReplica {
     cache_bytes: u64,
     marks: Marks,
     /// Days whose databases are gone: nothing can be said of their numbers.
-    lost_days: BTreeSet<Day>,
+    lost_days: Mutex<BTreeSet<Day>>,
     standing: Mutex<Standing>,
     epoch: AtomicU32,
     out: Mutex<Option<String>>,
@@ -180,7 +181,7 @@ impl SledReplica {
             set,
             cache_bytes,
             marks: opened.marks,
-            lost_days: opened.lost_days,
+            lost_days: Mutex::new(opened.lost_days),
             standing: Mutex::new(standing),
             epoch: AtomicU32::new(epoch),
             out: Mutex::new(None),
@@ -248,6 +249,10 @@ impl SledReplica {
         book.superblock.limbo.get_or_insert_with(|| reason.to_owned());
         *self.standing.lock() = book.standing(false);
         book.write_both()
+    }
+
+    fn is_lost(&self, day: Day) -> bool {
+        self.lost_days.lock().contains(&day)
     }
 
     /// The whole of a day, for which one answer holds.
@@ -318,6 +323,24 @@ impl Replica for SledReplica {
         self.go_into_limbo(reason)
     }
 
+    fn readmit(&self, group: u64) -> Result<(), ReplicaError> {
+        let mut last = self.last.lock();
+        self.check_open()?;
+        self.check_not_out()?;
+        if self.book.lock().superblock.identity.is_none() {
+            return Err(ReplicaError::Damaged { path: self.dir.clone(), what: "who it is cannot be read".to_owned() });
+        }
+        let number = last.number.max(group) + 1;
+        match caught(|| self.write_readmission(number, &last.peers)) {
+            Ok(()) => last.number = number,
+            Err(error) => {
+                self.put_out(&error);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
     fn apply(&self, group: &Group) -> Result<Applied, ReplicaError> {
         self.apply_group(group)
     }
@@ -326,7 +349,7 @@ impl Replica for SledReplica {
         self.check_set(number)?;
         self.reading(|| match self.day(number.day())? {
             Some(day) => day.get(number, &self.flight),
-            None if self.lost_days.contains(&number.day()) => Ok(Lookup::Damaged(Damage::RunMissing)),
+            None if self.is_lost(number.day()) => Ok(Lookup::Damaged(Damage::RunMissing)),
             None => Ok(Lookup::Absent),
         })
     }
@@ -343,7 +366,7 @@ impl Replica for SledReplica {
             let (store, Some(from)) = (self.day(day)?, from) else { return Ok(Chunk { items: Vec::new(), upto: None }) };
             match store {
                 Some(store) => store.scan(from, limit, &self.flight),
-                None if self.lost_days.contains(&day) => {
+                None if self.is_lost(day) => {
                     let (first, to) = self.whole_day(day);
                     let from = OrderNumber::new(day, from, self.set).unwrap_or(first);
                     Ok(Chunk { items: vec![Scanned::Damaged { from, to, damage: Damage::RunMissing }], upto: None })
@@ -359,7 +382,7 @@ impl Replica for SledReplica {
         self.reading(|| match self.day(day)? {
             _ if from > to => Ok(RangeDigest::default()),
             Some(day) => day.digest(from, to, below_epoch, &self.flight),
-            None if self.lost_days.contains(&day) => Ok(RangeDigest { damaged: 1, ..RangeDigest::default() }),
+            None if self.is_lost(day) => Ok(RangeDigest { damaged: 1, ..RangeDigest::default() }),
             None => Ok(RangeDigest::default()),
         })
     }
@@ -370,7 +393,7 @@ impl Replica for SledReplica {
             Some(databases) => databases.days.values().cloned().collect(),
         };
         self.reading(|| {
-            let mut days = self.lost_days.clone();
+            let mut days = self.lost_days.lock().clone();
             for store in stores {
                 if store.holds_anything()? {
                     days.insert(store.day);

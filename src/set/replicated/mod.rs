@@ -4,17 +4,17 @@
 //! that keeps deadlines, leases and comparisons, and a notifier on which callers' wakers run (both in `upkeep/`). Callers' threads
 //! only mint, queue and leave (`writes/`, `reads/`).
 //!
-//! Locks, in the order in which they may be held together: submit, then one of {lane's role, a queue, missed writes, a create's
-//! state, mint state, mail, notifier, turns, doubts}; a page's state, then submit, doubts, recent orders or a read's state; a read's
-//! state, then one of {role, queue, ranges, timers, notifier}; turns, then a batch. No lock is held while a replica is called, or a
-//! waker, or a closure.
+//! Locks, in the order in which they may be held together: submit, then one of {roles, a queue, missed writes, a create's state,
+//! mint state, mail, notifier, turns, doubts}; a page's state, then submit, doubts, recent orders or a read's state; a read's state,
+//! then one of {roles, queue, ranges, timers, notifier}; turns, then a batch; roles (`Core::roles`), then a lane's role. No lock is
+//! held while a replica is called, or a waker, or a closure.
 
 mod lanes;
 mod reads;
 mod upkeep;
 mod writes;
 
-pub(crate) use lanes::lane::Role;
+pub(crate) use lanes::lane::{Reopen, Role};
 pub(crate) use lanes::worker::guarded;
 pub(crate) use upkeep::open::{
     LaneSeed, Opened, claim_epoch, each_at_once, raise_above_held, read_floor, read_lease_marks, witness_rollbacks,
@@ -24,6 +24,7 @@ use self::lanes::lane::Lane;
 use self::reads::recent::Recent;
 use self::upkeep::coordinator::{Closing, Event, Mail, Timers};
 use self::upkeep::notify::{InFlight, Notifier};
+use self::upkeep::regroup::Regroup;
 use self::writes::closures::Closures;
 use self::writes::create::Submit;
 use self::writes::doubts::Doubts;
@@ -38,6 +39,8 @@ use crate::quorum::Mask;
 use crate::replica::{ReplicaError, Version};
 use crate::set::{Compared, Edit, Order, Page, Placed, Reading, ReplicaState, ReplicaStatus, Resolved, SetState, SetStatus};
 use crate::time::{Clock, GuardedClock};
+use arc_swap::{ArcSwap, Guard};
+use bytes::Bytes;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -59,6 +62,8 @@ pub(crate) struct Seed {
     pub(crate) lease_marks: Vec<(Day, u64)>,
     /// The last day given up.
     pub(crate) floor: Option<Day>,
+    /// What every replica of the SET keeps and none may lose for good, since no order is written without it: the SET map.
+    pub(crate) map: (String, Bytes),
 }
 
 /// The handle of a SET kept by quorum.
@@ -78,9 +83,12 @@ pub(crate) struct Core {
     epoch: AtomicU32,
     /// The first epoch of this process; of no meaning before one is claimed.
     first_epoch: AtomicU32,
-    lanes: Vec<Lane>,
-    /// The lanes that vote, as bits; derived from their roles.
+    /// By index. A replica that returns gets a new lane.
+    lanes: Vec<ArcSwap<Lane>>,
+    /// The lanes that vote, as bits; derived from their roles, by whoever holds `roles`.
     voting: AtomicU16,
+    roles: Mutex<()>,
+    map: (String, Bytes),
     submit: Mutex<Submit>,
     /// Set under the submit lock, read without it.
     closed_to_new: AtomicBool,
@@ -103,7 +111,7 @@ pub(crate) struct Core {
     /// Who waits for the first comparison; `None` once it is over.
     awaiting_comparison: Mutex<Option<Vec<Promise<Compared>>>>,
     closing: Mutex<Closing>,
-    /// Orders acknowledged by this process, by day; the newest few days.
+    /// Orders acknowledged under this epoch, by day; the newest few days.
     created: Mutex<BTreeMap<Day, u64>>,
     /// Where the next read begins to ask.
     start: AtomicU8,
@@ -115,13 +123,13 @@ impl ReplicatedSet {
     /// # Errors
     /// [`Error::System`] when the system gives no more threads.
     pub(crate) fn start(seed: Seed) -> Result<ReplicatedSet, Error> {
-        let Seed { id, weight, quorum, settings, clock, epoch, lanes, lease_marks, floor } = seed;
+        let Seed { id, weight, quorum, settings, clock, epoch, lanes, lease_marks, floor, map } = seed;
         let seen = upkeep::open::seen_by_peers(&lanes);
-        let lane = |((index, lane), seen): ((u8, LaneSeed), u64)| {
-            let lane = Lane::new(index, lane.dir, lane.replica, lane.role, lane.applied, &settings);
+        let lane = |((index, seed), seen): ((u8, LaneSeed), u64)| {
+            let lane = Lane::new(index, seed, epoch, &settings);
             // What peers know of a replica that is not there is handed on, or the next group would make them forget it.
             lane.synced_group.fetch_max(seen, Ordering::Relaxed);
-            lane
+            ArcSwap::from_pointee(lane)
         };
         let lanes = (0u8..).zip(lanes).zip(seen).map(lane).collect();
         let in_flight = Arc::new(InFlight::new(settings.in_flight_max, settings.in_flight_bytes_max));
@@ -135,7 +143,9 @@ impl ReplicatedSet {
             epoch: AtomicU32::new(epoch),
             first_epoch: AtomicU32::new(epoch),
             lanes,
-            voting: AtomicU16::new(u16::MAX),
+            voting: AtomicU16::new(0),
+            roles: Mutex::default(),
+            map,
             submit: Mutex::default(),
             closed_to_new: AtomicBool::new(false),
             turns: Turns::default(),
@@ -171,20 +181,12 @@ impl ReplicatedSet {
     fn spawn_threads(&self, lease_marks: &[(Day, u64)]) -> Result<(), Error> {
         let leases = upkeep::leases::Leases::new(&self.core, lease_marks);
         let compare = upkeep::compare::Compare::new(lease_marks);
-        self.spawn("notify", |core| core.notifier.run())?;
-        for lane in self.core.lanes.iter().filter(|lane| lane.replica.is_some()) {
-            let index = lane.index;
-            self.spawn(&format!("write-{index}"), move |core| lanes::worker::run_worker(core, core.lane(index)))?;
-            self.spawn(&format!("read-{index}"), move |core| lanes::worker::run_reader(core.lane(index)))?;
+        let core = &self.core;
+        core.spawn("notify", |core| core.notifier.run())?;
+        for lane in core.lanes().filter(|lane| lane.is_open()) {
+            core.start_lane(&lane)?;
         }
-        self.spawn("coord", move |core| upkeep::coordinator::run(core, leases, compare))
-    }
-
-    fn spawn(&self, what: &str, run: impl FnOnce(&Arc<Core>) + Send + 'static) -> Result<(), Error> {
-        let core = Arc::clone(&self.core);
-        let name = format!("om-{}-{what}", self.core.id);
-        let thread = std::thread::Builder::new().name(name.clone()).spawn(move || run(&core));
-        thread.map(drop).map_err(|error| Error::System { action: format!("start thread {name}"), message: error.to_string() })
+        core.spawn("coord", move |core| upkeep::coordinator::run(core, leases, compare, Regroup::default()))
     }
 }
 
@@ -212,20 +214,54 @@ impl Core {
         first > 0 && (first..=self.epoch()).contains(&epoch)
     }
 
-    fn lane(&self, index: u8) -> &Lane {
-        &self.lanes[usize::from(index)]
+    /// The lane that this place has now.
+    fn lane(&self, index: u8) -> Guard<Arc<Lane>> {
+        self.lanes[usize::from(index)].load()
+    }
+
+    fn lanes(&self) -> impl Iterator<Item = Arc<Lane>> {
+        self.lanes.iter().map(ArcSwap::load_full)
+    }
+
+    /// Starts the threads of a lane whose replica is open.
+    fn start_lane(&self, lane: &Arc<Lane>) -> Result<(), Error> {
+        let (index, writing, reading) = (lane.index, Arc::clone(lane), Arc::clone(lane));
+        self.spawn(&format!("write-{index}"), move |core| lanes::worker::run_worker(core, &writing))?;
+        self.spawn(&format!("read-{index}"), move |_| lanes::worker::run_reader(&reading))
+    }
+
+    fn spawn(&self, what: &str, run: impl FnOnce(&Arc<Core>) + Send + 'static) -> Result<(), Error> {
+        let core = self.me.upgrade().ok_or(Error::Closed)?;
+        let name = format!("om-{}-{what}", self.id);
+        let thread = std::thread::Builder::new().name(name.clone()).spawn(move || run(&core));
+        thread.map(drop).map_err(|error| Error::System { action: format!("start thread {name}"), message: error.to_string() })
     }
 
     fn voters(&self) -> Mask {
         Mask::from_bits(self.voting.load(Ordering::Acquire))
     }
 
+    /// Changes roles, one change after the other, and derives the voters from them.
+    fn change_roles<T>(&self, change: impl FnOnce() -> T) -> T {
+        // Held until the store: a late store of an older mask would name one too many, or one too few.
+        let _changing = self.roles.lock();
+        let result = change();
+        let voters: Mask = self.lanes().filter(|lane| lane.is_voting()).map(|lane| lane.index).collect();
+        self.voting.store(voters.bits(), Ordering::Release);
+        result
+    }
+
     /// Derives the voters from the lanes' roles; called whenever one has changed.
     fn refresh_voters(&self) {
-        // Roles only ever change from voting to out, so a late store of an older mask could only name one too many; taking
-        // both with `and` keeps even that from happening. It begins with all bits set.
-        let voters: Mask = self.lanes.iter().filter(|lane| lane.is_voting()).map(|lane| lane.index).collect();
-        self.voting.fetch_and(voters.bits(), Ordering::AcqRel);
+        self.change_roles(|| ());
+    }
+
+    /// Remembers a write for all replicas but those that it was handed to. Under the submit lock, so that a replica that begins
+    /// to vote has either missed it or is handed it.
+    fn miss_beside(&self, takers: Mask, number: OrderNumber, version: Version) {
+        for index in (0..self.quorum.n()).filter(|index| !takers.contains(*index)) {
+            self.lane(index).miss(number, version);
+        }
     }
 
     /// The voters that have been inside one read for so long that they are not waited for.
@@ -235,12 +271,12 @@ impl Core {
 
     /// What is wrong with the replicas that do not vote.
     fn faults(&self) -> Vec<(u8, ReplicaError)> {
-        self.lanes.iter().filter_map(|lane| Some((lane.index, lane.role().fault()?))).collect()
+        self.lanes().filter_map(|lane| Some((lane.index, lane.role().fault()?))).collect()
     }
 
     /// The last group synced on each replica, by index.
     fn synced_groups(&self) -> Vec<u64> {
-        self.lanes.iter().map(|lane| lane.synced_group.load(Ordering::Relaxed)).collect()
+        self.lanes.iter().map(|lane| lane.load().synced_group.load(Ordering::Relaxed)).collect()
     }
 
     /// Posts news from threads that outlive no SET; `None` while the SET is being dropped.
@@ -257,8 +293,12 @@ impl Core {
         (0..n).map(|step| (start + step) % n).find(spares_them).unwrap_or(start)
     }
 
-    fn count_created(&self, day: Day, count: u64) {
+    fn count_created(&self, (day, epoch): (Day, u32), count: u64) {
         let mut created = self.created.lock();
+        // Those of an older epoch are counted with the digests.
+        if epoch < self.epoch() {
+            return;
+        }
         *created.entry(day).or_default() += count;
         while created.len() > 4 {
             created.pop_first();
@@ -281,8 +321,7 @@ impl Core {
         });
         let compared = ranges.is_complete();
         let odd: Vec<Option<String>> = self
-            .lanes
-            .iter()
+            .lanes()
             .map(|lane| {
                 let (count, first) = ranges.odd_in(lane.index)?;
                 Some(format!(
@@ -292,7 +331,7 @@ impl Core {
             })
             .collect();
         drop(ranges);
-        let replicas = self.lanes.iter().zip(odd).map(|(lane, odd)| lane.status(odd)).collect();
+        let replicas = self.lanes().zip(odd).map(|(lane, odd)| lane.status(odd)).collect();
         SetStatus {
             id: self.id,
             state: SetState::Active,
@@ -316,8 +355,13 @@ impl Lane {
         let (state, reason) = match self.role() {
             Role::Voting => (ReplicaState::Voting, self.oddity().or(odd)),
             Role::Limbo(reason) => (ReplicaState::Limbo, Some(reason)),
+            // Until then its directory is in use.
+            Role::Out(error) if self.is_open() && self.taken_out.load(Ordering::Relaxed) => {
+                (ReplicaState::Out, Some(format!("{error}; it is still being closed")))
+            }
             Role::Out(error) => (ReplicaState::Out, Some(error.to_string())),
             Role::Missing(error) => (ReplicaState::Missing, Some(error.to_string())),
+            Role::Returning(step) => (ReplicaState::Returning, Some(step)),
         };
         ReplicaStatus { index: self.index, dir: self.dir.clone(), state, reason, queued: self.queued(), missed, needs_sync }
     }
@@ -352,16 +396,16 @@ impl Shard for ReplicatedSet {
         self.core.resolve(token, deadline)
     }
 
-    fn take_out_replica(&self, _index: u8) -> Result<(), Error> {
-        Err(Error::Closed)
+    fn take_out_replica(&self, index: u8) -> Result<(), Error> {
+        self.core.take_out_replica(index)
     }
 
-    fn bring_back_replica(&self, _index: u8) -> Result<(), Error> {
-        Err(Error::Closed)
+    fn bring_back_replica(&self, index: u8) -> Result<(), Error> {
+        self.core.bring_back_replica(index)
     }
 
     fn accept_loss(&self) -> Result<(), Error> {
-        Err(Error::Closed)
+        self.core.accept_loss()
     }
 
     fn scan_page(&self, day: Day, after: Option<OrderNumber>, limit: usize, deadline: Instant) -> Pending<Page> {

@@ -68,6 +68,48 @@ pub(super) fn a_banished_replica_stays_in_limbo_and_gives_values(new_place: &New
     }
 }
 
+/// Counted otherwise, its peers would know of later groups than it has, and the next open would put it into limbo again.
+pub(super) fn a_readmitted_replica_votes_and_counts_on_above_what_was_seen(new_place: &NewPlace<'_>) {
+    for end in ENDS {
+        let mut bench = Bench::formed(new_place);
+        bench.apply_fresh(day(0), 0..10);
+        let mut own = 0;
+        for (round, seen) in [(1, 41), (2, 3), (3, 1_000)] {
+            bench.reopen(end);
+            own = bench.replica().marks().own.max(own);
+            expect(bench.replica().banish("it came back with less"), "banish");
+            if round == 1 {
+                bench.reopen(end);
+            }
+            expect(bench.replica().readmit(seen), "readmit");
+            own = own.max(seen) + 1;
+            assert_voting(bench.replica(), &identity());
+            bench.check();
+            bench.reopen(end);
+            assert_voting(bench.replica(), &identity());
+            assert_eq!(bench.replica().marks().own, own, "own mark after it was readmitted above {seen}");
+            bench.apply_fresh(day(0), [round * 100]);
+            own += 1;
+            bench.claim(bench.epoch + 1);
+            bench.apply_fresh(day(1), [round * 100]);
+            own += 1;
+            bench.reopen(end);
+            assert_voting(bench.replica(), &identity());
+            assert_eq!(bench.replica().marks().own, own, "own mark after two more groups");
+            bench.check();
+        }
+    }
+}
+
+pub(super) fn a_replica_that_nobody_named_is_not_readmitted(new_place: &NewPlace<'_>) {
+    let mut bench = Bench::untouched(new_place);
+    for end in ENDS {
+        assert!(bench.replica().readmit(5).is_err(), "whose is it?");
+        bench.reopen(end);
+        assert_eq!(bench.replica().standing(), Standing::Fresh);
+    }
+}
+
 pub(super) fn an_epoch_only_rises_and_outlasts_reopening(new_place: &NewPlace<'_>) {
     let mut bench = Bench::formed(new_place);
     let refused = |bench: &Bench, claimed: u32| {

@@ -3,13 +3,14 @@
 use crate::config::Settings;
 use crate::order::OrderNumber;
 use crate::replica::{Replica, ReplicaError, Version, Write};
+use crate::set::replicated::upkeep::open::{LaneSeed, Opened};
 use crate::set::replicated::writes::create::CreateOp;
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// Whether and how a replica's word counts.
@@ -22,6 +23,8 @@ pub(crate) enum Role {
     Out(ReplicaError),
     /// Not there.
     Missing(ReplicaError),
+    /// On its way back to voting, and how far it got.
+    Returning(String),
 }
 
 impl Role {
@@ -36,12 +39,19 @@ impl Role {
             Role::Voting => None,
             Role::Limbo(reason) => Some(ReplicaError::Out { reason: format!("in limbo: {reason}") }),
             Role::Out(error) | Role::Missing(error) => Some(error.clone()),
+            Role::Returning(step) => Some(ReplicaError::Out { reason: format!("returning: {step}") }),
         }
     }
 }
 
 /// Called with the replica's index once the job is synced or failed. Our own code only, and short: it runs on the replica's thread.
 pub(crate) type Done = Box<dyn FnOnce(u8, Result<(), ReplicaError>) + Send>;
+
+/// Called on the worker's thread between two groups, also where the replica does not vote.
+pub(crate) type Apart = Box<dyn FnOnce(&Lane, &dyn Replica) + Send>;
+
+/// Opens a replica again, as it was opened first, and looks whose it is. Blocks.
+pub(crate) type Reopen = Arc<dyn Fn() -> Opened + Send + Sync>;
 
 /// Something to be written by the replica's worker.
 pub(crate) enum Job {
@@ -56,6 +66,8 @@ pub(crate) enum Job {
         value: Bytes,
         done: Done,
     },
+    /// What must not share a group with anything. All that was queued before it has been applied, or has failed, when it runs.
+    Apart(Apart),
 }
 
 impl Job {
@@ -64,6 +76,16 @@ impl Job {
             Job::Create(op) => op.write().bytes().len(),
             Job::Write { write, .. } => write.bytes().len(),
             Job::Meta { key, value, .. } => key.len() + value.len(),
+            Job::Apart(_) => 0,
+        }
+    }
+
+    /// The order that it writes, and its version.
+    fn order(&self) -> Option<(OrderNumber, Version)> {
+        match self {
+            Job::Create(op) => Some((op.write().number(), op.write().version())),
+            Job::Write { write, .. } => Some((write.number(), write.version())),
+            Job::Meta { .. } | Job::Apart(_) => None,
         }
     }
 }
@@ -71,29 +93,43 @@ impl Job {
 /// Something to be read. Gets the replica, or why there is none to read from.
 pub(crate) type ReadJob = Box<dyn FnOnce(Result<&dyn Replica, ReplicaError>) + Send>;
 
-/// What keeps a replica's worker and reader busy.
+/// What keeps a replica's worker and reader busy. A replica that returns gets a new one, and the threads of the old one end with
+/// its queues; only what was missed is handed on.
 pub(crate) struct Lane {
     pub(crate) index: u8,
+    /// Which of the lanes that this place has had.
+    pub(crate) life: u32,
     pub(crate) dir: Option<PathBuf>,
-    pub(crate) replica: Option<Arc<dyn Replica>>,
+    pub(crate) reopen: Reopen,
+    /// Let go of by the worker at its end, so that the replica is gone then, with its locks.
+    replica: Mutex<Option<Arc<dyn Replica>>>,
     role: Mutex<Role>,
     writes: Queue<Job>,
     reads: Queue<ReadJob>,
     /// Waiting or being written, with what the worker has taken already.
     queued: AtomicUsize,
     queued_bytes: AtomicUsize,
-    /// The last group that this replica synced.
+    /// The last group known to be synced here.
     pub(crate) synced_group: AtomicU64,
-    /// Since when the worker has been inside one `apply`, and the reader inside one call.
+    /// The epoch claimed here, under which its groups are written.
+    pub(crate) claimed: AtomicU32,
+    /// The highest epoch that this process ever tried to claim here, whatever came of it: an older life's too.
+    pub(crate) tried: AtomicU32,
+    /// The epoch with which it began to vote: reads that began before are not its business. 0 where it voted from the start.
+    pub(crate) joined: AtomicU32,
+    /// The operator has taken it out.
+    pub(crate) taken_out: AtomicBool,
+    /// Since when the worker has been writing one group.
     pub(crate) writing: Since,
+    /// Since when the reader has been answering one read.
     pub(crate) reading: Since,
-    missed: Mutex<Missed>,
+    missed: Arc<Mutex<Missed>>,
     queued_max: usize,
     queued_bytes_max: usize,
 }
 
-/// Writes that a voting replica was not given, because its queue was full. They count for nothing anywhere; this is where a
-/// later sync begins.
+/// Writes that a replica was not given, because its queue was full or it did not vote, and those that failed there. They count
+/// for nothing anywhere; this is where catching up begins.
 #[derive(Default)]
 struct Missed {
     writes: BTreeMap<OrderNumber, Version>,
@@ -103,7 +139,7 @@ struct Missed {
 }
 
 /// The most missed writes remembered for a replica; 24 bytes each. Beyond it the replica needs a sync.
-const MISSED_MAX: usize = 1 << 18;
+const MISSED_MAX: usize = 1 << 20;
 
 /// The most reads waiting for one replica; each also counts against its SET's operations in flight.
 const READS_MAX: usize = 1 << 16;
@@ -212,32 +248,82 @@ impl<T> Queue<T> {
 }
 
 impl Lane {
-    pub(crate) fn new(
+    /// `epoch`: what this process has tried to claim on the replica, where there is one.
+    pub(crate) fn new(index: u8, seed: LaneSeed, epoch: u32, settings: &Settings) -> Lane {
+        let LaneSeed { dir, replica, role, applied, reopen } = seed;
+        let lane = Lane::with(index, 0, dir, reopen, replica, role, Arc::default(), settings);
+        lane.synced_group.fetch_add(applied, Ordering::Relaxed);
+        if lane.is_open() {
+            lane.tried.store(epoch, Ordering::Relaxed);
+        }
+        lane
+    }
+
+    /// The lane of the same place after the replica was opened again.
+    pub(crate) fn next_life(&self, replica: Arc<dyn Replica>, role: Role, settings: &Settings) -> Lane {
+        let (dir, reopen, missed) = (self.dir.clone(), Arc::clone(&self.reopen), Arc::clone(&self.missed));
+        let lane = Lane::with(self.index, self.life + 1, dir, reopen, Some(replica), role, missed, settings);
+        // What was seen of it stays known, or the next group would make its peers forget it.
+        lane.synced_group.fetch_max(self.synced_group.load(Ordering::Relaxed), Ordering::Relaxed);
+        lane.tried.store(self.tried.load(Ordering::Relaxed), Ordering::Relaxed);
+        lane
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "called by the two above, which have names for what they hand over")]
+    fn with(
         index: u8,
+        life: u32,
         dir: Option<PathBuf>,
+        reopen: Reopen,
         replica: Option<Arc<dyn Replica>>,
         role: Role,
-        applied: u64,
+        missed: Arc<Mutex<Missed>>,
         settings: &Settings,
     ) -> Lane {
-        let synced_group = replica.as_ref().map_or(0, |replica| replica.marks().own + applied);
-        Lane {
+        let (synced_group, claimed) = replica.as_ref().map_or((0, 0), |replica| (replica.marks().own, replica.epoch()));
+        let lane = Lane {
             index,
+            life,
             dir,
-            replica,
+            reopen,
+            replica: Mutex::new(replica),
             role: Mutex::new(role),
             writes: Queue::new(),
             reads: Queue::new(),
             queued: AtomicUsize::new(0),
             queued_bytes: AtomicUsize::new(0),
             synced_group: AtomicU64::new(synced_group),
+            claimed: AtomicU32::new(claimed),
+            tried: AtomicU32::new(0),
+            joined: AtomicU32::new(0),
+            taken_out: AtomicBool::new(false),
             writing: Since::new(),
             reading: Since::new(),
-            missed: Mutex::new(Missed::default()),
+            missed,
             // Twice what may be in flight: a replica may lag behind those that answer, and catch up in larger groups.
             queued_max: settings.in_flight_max.saturating_mul(2).saturating_add(64),
             queued_bytes_max: settings.in_flight_bytes_max.saturating_mul(2).saturating_add(1 << 20),
+        };
+        if !lane.is_open() {
+            // There are no threads that would ever take anything.
+            lane.close();
         }
+        lane
+    }
+
+    /// The replica, while its worker runs.
+    pub(crate) fn replica(&self) -> Option<Arc<dyn Replica>> {
+        self.replica.lock().clone()
+    }
+
+    /// Whether the replica is open: its worker runs.
+    pub(crate) fn is_open(&self) -> bool {
+        self.replica.lock().is_some()
+    }
+
+    /// The worker has ended.
+    pub(crate) fn let_go(&self) {
+        self.replica.lock().take();
     }
 
     pub(crate) fn role(&self) -> Role {
@@ -264,21 +350,44 @@ impl Lane {
         *self.role.lock() = Role::Limbo(reason.to_owned());
     }
 
+    /// Where votes are concerned only under the lock of [`Core::change_roles`](crate::set::replicated::Core).
+    pub(crate) fn set_role(&self, role: Role) {
+        *self.role.lock() = role;
+    }
+
+    /// Says how far a returning replica got; says whether it is returning.
+    pub(crate) fn tell_step(&self, told: &str) -> bool {
+        let mut role = self.role.lock();
+        let Role::Returning(step) = &mut *role else { return false };
+        told.clone_into(step);
+        true
+    }
+
     /// Whether a job of `bytes` bytes may be queued.
     pub(crate) fn has_room_for(&self, bytes: usize) -> bool {
         self.queued.load(Ordering::Relaxed) < self.queued_max
             && self.queued_bytes.load(Ordering::Relaxed) + bytes <= self.queued_bytes_max
     }
 
-    /// Gives the job back when there is no room or the lane is closing.
+    /// Gives the job back when there is no room or the lane is closing; what it would have written is missed then.
     pub(crate) fn push(&self, job: Job) -> Result<(), Job> {
         let bytes = job.bytes();
-        if !self.has_room_for(bytes) {
-            return Err(job);
+        // What runs apart is rare and writes little: a queue that is full need not turn it away.
+        let result = if matches!(job, Job::Apart(_)) || self.has_room_for(bytes) {
+            self.queued.fetch_add(1, Ordering::Relaxed);
+            self.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
+            self.writes.push(job, usize::MAX).inspect_err(|_| self.settled(1, bytes))
+        } else {
+            Err(job)
+        };
+        result.inspect_err(|job| self.miss_job(job))
+    }
+
+    /// A job came to nothing.
+    pub(crate) fn miss_job(&self, job: &Job) {
+        if let Some((number, version)) = job.order() {
+            self.miss(number, version);
         }
-        self.queued.fetch_add(1, Ordering::Relaxed);
-        self.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.writes.push(job, usize::MAX).inspect_err(|_| self.settled(1, bytes))
     }
 
     /// Jobs that were pushed are done, one way or the other.
@@ -308,7 +417,7 @@ impl Lane {
     /// A write that this replica was not given.
     pub(crate) fn miss(&self, number: OrderNumber, version: Version) {
         let mut missed = self.missed.lock();
-        if missed.writes.len() < MISSED_MAX {
+        if missed.writes.len() < MISSED_MAX || missed.writes.contains_key(&number) {
             missed.writes.insert(number, version);
         } else {
             missed.overflowed = true;
@@ -363,5 +472,11 @@ impl Lane {
     /// No more reads; those that wait are still done.
     pub(crate) fn close_reads(&self) {
         self.reads.close();
+    }
+
+    /// Nothing more; what waits is still done, or failed where the replica does not vote. The worker closes the replica then.
+    pub(crate) fn close(&self) {
+        self.close_writes();
+        self.close_reads();
     }
 }

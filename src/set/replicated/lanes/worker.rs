@@ -33,26 +33,37 @@ enum Waiting {
 
 /// Writes until the lane is closed and empty, then closes the replica.
 pub(crate) fn run_worker(core: &Core, lane: &Lane) {
-    let Some(replica) = &lane.replica else { return };
-    let mut backlog: VecDeque<Job> = VecDeque::new();
-    while let Some(jobs) = lane.take_jobs() {
-        backlog = jobs;
-        while !backlog.is_empty() {
-            commit_group(core, lane, &**replica, &mut backlog);
+    let Some(replica) = lane.replica() else { return };
+    while let Some(mut backlog) = lane.take_jobs() {
+        while let Some(job) = backlog.pop_front() {
+            match job {
+                Job::Apart(run) => {
+                    // Code of the replica is guarded inside.
+                    lane.writing.during(|| run(lane, &*replica));
+                    lane.settled(1, 0);
+                }
+                job => {
+                    backlog.push_front(job);
+                    commit_group(core, lane, &*replica, &mut backlog);
+                }
+            }
         }
     }
-    debug_assert!(backlog.is_empty(), "every job was answered");
     let closed = guarded(|| replica.close());
-    core.post(Event::LaneClosed { index: lane.index, error: closed.err() });
+    // One that could not end cleanly gives its locks back when nobody holds it any more.
+    lane.let_go();
+    drop(replica);
+    core.post(Event::LaneClosed { index: lane.index, life: lane.life, error: closed.err() });
 }
 
 /// Makes one group of what is in front of `backlog`, applies it and answers.
 fn commit_group(core: &Core, lane: &Lane, replica: &dyn Replica, backlog: &mut VecDeque<Job>) {
-    let mut group = Group::new(core.epoch());
+    // The epoch that was claimed here: older ones are refused, and a newer one is not in use before all who vote have it.
+    let mut group = Group::new(lane.claimed.load(Ordering::Acquire));
     let mut waiting: Vec<Waiting> = Vec::new();
     let (mut bytes, mut writes) = (0, Vec::new());
     while let Some(job) = backlog.front() {
-        if !group.is_empty() && !group.has_room_for(job.bytes()) {
+        if matches!(job, Job::Apart(_)) || (!group.is_empty() && !group.has_room_for(job.bytes())) {
             break;
         }
         let Some(job) = backlog.pop_front() else { break };
@@ -68,20 +79,26 @@ fn commit_group(core: &Core, lane: &Lane, replica: &dyn Replica, backlog: &mut V
                 (group.push(write).is_ok(), Waiting::Done(done))
             }
             Job::Meta { key, value, done } => (group.push_meta(key, value).is_ok(), Waiting::Done(done)),
+            Job::Apart(_) => unreachable!("it was looked for above"),
         };
         assert!(fits, "one job always fits into an empty group: the value cap is far below the group's");
         waiting.push(then);
     }
     group.set_peer_marks(core.synced_groups());
     let jobs = waiting.len();
-    let out = lane.role().fault();
-    let result = match out {
-        Some(error) => Err(error),
+    let mut result = match lane.role().fault() {
+        Some(fault) => Err(fault),
         None => lane.writing.during(|| guarded(|| replica.apply(&group))),
     };
+    if result.is_ok() {
+        lane.synced_group.fetch_add(1, Ordering::Relaxed);
+        // Put out or taken out meanwhile: its word counts for nothing, and another life of it may have begun.
+        if let Some(fault) = lane.role().fault() {
+            result = Err(fault);
+        }
+    }
     match result {
         Ok(applied) => {
-            lane.synced_group.fetch_add(1, Ordering::Relaxed);
             // `refused` counts writes only; find the jobs they belong to.
             let refused: Vec<usize> = applied.refused.iter().filter_map(|(at, _)| writes.get(*at).copied()).collect();
             answer(core, lane, waiting, |place| match refused.contains(&place) {
@@ -90,11 +107,14 @@ fn commit_group(core: &Core, lane: &Lane, replica: &dyn Replica, backlog: &mut V
             });
         }
         Err(error) => {
-            // What was synced and what was not is anybody's guess, so the replica is out for good.
+            // What was synced and what was not is anybody's guess, so the replica is out until it is opened again.
             if lane.put_out(error.clone()) {
                 core.post(Event::Wake);
             }
             core.refresh_voters();
+            for write in group.writes() {
+                lane.miss(write.number(), write.version());
+            }
             answer(core, lane, waiting, |_| Err(error.clone()));
         }
     }
@@ -103,7 +123,8 @@ fn commit_group(core: &Core, lane: &Lane, replica: &dyn Replica, backlog: &mut V
 
 fn answer(core: &Core, lane: &Lane, waiting: Vec<Waiting>, result: impl Fn(usize) -> Result<(), ReplicaError>) {
     let mut completions: Vec<Completion> = Vec::new();
-    let mut created: Option<(Day, u64)> = None;
+    // By day and epoch.
+    let mut created: Option<((Day, u32), u64)> = None;
     for (place, waiting) in waiting.into_iter().enumerate() {
         let result = result(place);
         match waiting {
@@ -112,12 +133,12 @@ fn answer(core: &Core, lane: &Lane, waiting: Vec<Waiting>, result: impl Fn(usize
                 if let Some(completion) = op.answer(lane.index, good) {
                     if good {
                         core.recent.created(op.write());
-                        let day = op.write().number().day();
+                        let of = (op.write().number().day(), op.write().version().epoch);
                         match &mut created {
-                            Some((same, count)) if *same == day => *count += 1,
+                            Some((same, count)) if *same == of => *count += 1,
                             other => {
-                                if let Some((day, count)) = other.replace((day, 1)) {
-                                    core.count_created(day, count);
+                                if let Some((of, count)) = other.replace((of, 1)) {
+                                    core.count_created(of, count);
                                 }
                             }
                         }
@@ -128,8 +149,8 @@ fn answer(core: &Core, lane: &Lane, waiting: Vec<Waiting>, result: impl Fn(usize
             Waiting::Done(done) => done(lane.index, result),
         }
     }
-    if let Some((day, count)) = created {
-        core.count_created(day, count);
+    if let Some((of, count)) = created {
+        core.count_created(of, count);
     }
     core.notifier.push_all(&mut completions);
 }
@@ -137,11 +158,12 @@ fn answer(core: &Core, lane: &Lane, waiting: Vec<Waiting>, result: impl Fn(usize
 /// Reads until the lane is closed and nothing waits. Those in limbo are read too: whether an answer counts is for
 /// [`Core::checked`] to say, once it is there.
 pub(crate) fn run_reader(lane: &Lane) {
+    let Some(replica) = lane.replica() else { return };
     while let Some(job) = lane.take_read() {
         let role = lane.role();
-        match &lane.replica {
-            Some(replica) if role.gives_values() => lane.reading.during(|| job(Ok(&**replica))),
-            _ => job(Err(role.fault().unwrap_or(ReplicaError::Closed))),
+        match role.gives_values() {
+            true => lane.reading.during(|| job(Ok(&*replica))),
+            false => job(Err(role.fault().unwrap_or(ReplicaError::Closed))),
         }
     }
 }

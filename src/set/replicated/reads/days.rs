@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 const HURRY_AFTER: Duration = Duration::from_millis(200);
 
 struct DaysOp {
+    /// The epoch in which it began; see `Core::read`.
+    epoch: u32,
     deadline: Instant,
     held: Held,
     state: Mutex<State>,
@@ -39,11 +41,12 @@ impl Core {
             Ok(held) => held,
             Err(error) => return Pending::ready(Err(error)),
         };
-        let voters = if self.epoch() == 0 { Mask::NONE } else { self.voters() };
+        let epoch = self.epoch();
+        let voters = if epoch == 0 { Mask::NONE } else { self.voters() };
         let (promise, pending) = Pending::new();
         let state =
             State { days: BTreeSet::new(), waiting: voters, good: 0, faults: Vec::new(), hurried: false, promise: Some(promise) };
-        let op = Arc::new(DaysOp { deadline, held, state: Mutex::new(state) });
+        let op = Arc::new(DaysOp { epoch, deadline, held, state: Mutex::new(state) });
         for index in voters.iter() {
             let (answering, core) = (Arc::clone(&op), Arc::downgrade(self));
             let job: ReadJob = Box::new(move |replica| {
@@ -67,7 +70,7 @@ impl DaysOp {
     fn answered(&self, core: &Core, index: u8, result: Result<Vec<Day>, ReplicaError>) {
         let mut state = self.state.lock();
         state.waiting = state.waiting.without(index);
-        match core.checked(index, result) {
+        match core.checked(index, self.epoch, result) {
             Ok(days) => {
                 state.good += 1;
                 state.days.extend(days);

@@ -19,6 +19,7 @@ use crate::set::replicated::upkeep::notify::{Completion, Deliver, Held};
 use crate::set::replicated::writes::settle::Stands;
 use crate::set::replicated::writes::turns::{Turn, TurnEnd};
 use parking_lot::Mutex;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -53,6 +54,8 @@ pub(crate) enum Mode {
 pub(crate) struct GetOp {
     core: Weak<Core>,
     number: OrderNumber,
+    /// The epoch in which it began.
+    epoch: u32,
     deadline: Instant,
     held: Held,
     mode: Mode,
@@ -113,15 +116,20 @@ impl Core {
 
     fn begin_read(self: &Arc<Core>, number: OrderNumber, deadline: Instant, held: Held, mode: Mode, to: To) {
         let began = self.recent.changes(number);
+        // Before all else: a replica may return meanwhile, and with it a newer epoch. Then every range is dirty, so a range that
+        // is found clean below was clean as regards what epochs before this one wrote, and nothing is taken for settled that
+        // this epoch wrote. `checked` refuses the newcomer's word: this read may be asking R only, and it may have lost a write
+        // that those R know from it alone.
+        let epoch = self.epoch();
         // Without a claimed epoch another coordinator may be writing: no strong read.
-        let voters = if self.epoch() == 0 { Mask::NONE } else { self.voters() };
+        let voters = if epoch == 0 { Mask::NONE } else { self.voters() };
         let asks_all = matches!(mode, Mode::Settle(_)) || self.ranges.lock().is_dirty(RangeKey::of(number));
         let silent = self.silent();
-        let (mut round, step) = ReadRound::new(self.quorum, voters, asks_all, self.epoch(), self.next_start(voters, silent));
+        let (mut round, step) = ReadRound::new(self.quorum, voters, asks_all, epoch, self.next_start(voters, silent));
         round.pass_by(silent);
         let state = State { round, to: Some(to), hurried: false, write_back: None, has_turn: false };
         let core = Arc::downgrade(self);
-        let op = Arc::new(GetOp { core, number, deadline, held, mode, began, state: Mutex::new(state) });
+        let op = Arc::new(GetOp { core, number, epoch, deadline, held, mode, began, state: Mutex::new(state) });
         op.act(self, step);
         if !op.is_finished() {
             let weak: Weak<GetOp> = Arc::downgrade(&op);
@@ -206,7 +214,7 @@ impl GetOp {
 
     fn answered(self: &Arc<GetOp>, index: u8, result: Result<crate::replica::Lookup, ReplicaError>) {
         let Some(core) = self.core.upgrade() else { return };
-        let result = core.checked(index, result);
+        let result = core.checked(index, self.epoch, result);
         let step = self.state.lock().round.answer(index, Answer::from(result));
         self.act(&core, step);
     }
@@ -358,9 +366,13 @@ impl Core {
         Error::QuorumLost { set: self.id, need, of: self.quorum.n(), good, missing: Faults(faults) }
     }
 
-    /// What a replica answered, unless it was put out meanwhile: then its word counts for nothing. A panic puts it out.
-    pub(crate) fn checked<T>(&self, index: u8, result: Result<T, ReplicaError>) -> Result<T, ReplicaError> {
+    /// What a replica answered to a question of epoch `since`, unless it was put out meanwhile: then its word counts for nothing,
+    /// also when it has returned since. A panic puts it out.
+    pub(crate) fn checked<T>(&self, index: u8, since: u32, result: Result<T, ReplicaError>) -> Result<T, ReplicaError> {
         let lane = self.lane(index);
+        if lane.joined.load(Ordering::Acquire) > since {
+            return Err(ReplicaError::Out { reason: "it has returned since it was asked".to_owned() });
+        }
         if let Err(error @ ReplicaError::Panicked { .. }) = &result
             && lane.put_out(error.clone())
         {

@@ -31,6 +31,8 @@ pub(crate) struct PageOp {
     day: Day,
     after: Option<OrderNumber>,
     limit: usize,
+    /// The epoch in which it began; see `Core::read`.
+    epoch: u32,
     deadline: Instant,
     held: Held,
     dirty: bool,
@@ -70,7 +72,8 @@ impl Core {
             Ok(held) => held,
             Err(error) => return Pending::ready(Err(error)),
         };
-        let voters = if self.epoch() == 0 { Mask::NONE } else { self.voters() };
+        let epoch = self.epoch();
+        let voters = if epoch == 0 { Mask::NONE } else { self.voters() };
         let (promise, pending) = Pending::new();
         let state = State {
             asked: Mask::NONE,
@@ -85,7 +88,7 @@ impl Core {
         let dirty = self.ranges.lock().is_day_dirty(day);
         let limit = limit.clamp(1, PAGE_RECORDS_MAX);
         let core = Arc::downgrade(self);
-        let op = Arc::new(PageOp { core, day, after, limit, deadline, held, dirty, voters, state: Mutex::new(state) });
+        let op = Arc::new(PageOp { core, day, after, limit, epoch, deadline, held, dirty, voters, state: Mutex::new(state) });
         let first = if dirty { voters } else { voters.take(self.quorum.r(), self.next_start(voters, self.silent())) };
         op.ask(self, first);
         op.proceed(self);
@@ -118,7 +121,7 @@ impl PageOp {
         let Some(core) = self.core.upgrade() else { return };
         let mut state = self.state.lock();
         state.answered = state.answered.with(index);
-        match core.checked(index, result) {
+        match core.checked(index, self.epoch, result) {
             Ok(chunk) => state.chunks.push((index, chunk)),
             Err(error) => state.faults.push((index, error)),
         }
@@ -159,7 +162,7 @@ impl PageOp {
     }
 
     fn assemble(self: &Arc<PageOp>, core: &Arc<Core>, state: &mut State) {
-        let clean_below = if self.dirty { 0 } else { core.epoch() };
+        let clean_below = if self.dirty { 0 } else { self.epoch };
         let (mut merged, mut upto) = merge(core.quorum, self.voters, clean_below, &state.chunks);
         // Replicas that hold different orders come to more than any of them was asked for.
         let mut distinct = merged.iter().map(Merged::first).collect::<Vec<_>>();

@@ -21,6 +21,8 @@ use std::time::Instant;
 struct WeakOp {
     core: Weak<Core>,
     number: OrderNumber,
+    /// The epoch in which it began.
+    epoch: u32,
     reading: Reading,
     deadline: Instant,
     held: Held,
@@ -85,30 +87,32 @@ impl Core {
         held: Held,
     ) -> (Arc<WeakOp>, Pending<Option<Order>>) {
         let at_least = reading.at_least;
+        // Before all else, as for a strong read: a replica that returns meanwhile has no say here.
+        let epoch = self.epoch();
         let (mut round, step) = if reading.strength == Strength::Degraded {
-            let live = self.lanes.iter().filter(|lane| lane.role().gives_values()).map(|lane| lane.index).collect();
+            let live = self.lanes().filter(|lane| lane.role().gives_values()).map(|lane| lane.index).collect();
             WeakRound::degraded(self.quorum, live, at_least)
         } else {
             // Without a claimed epoch voters may be behind another coordinator, and how far nobody here knows.
-            let voters = if self.epoch() == 0 { Mask::NONE } else { self.voters() };
+            let voters = if epoch == 0 { Mask::NONE } else { self.voters() };
             WeakRound::weak(self.quorum, voters, self.next_start(voters, self.silent()), at_least)
         };
         round.pass_by(self.silent_lanes());
         let (promise, pending) = Pending::new();
         let state = Mutex::new(State { round, promise: Some(promise) });
-        let op = Arc::new(WeakOp { core: Arc::downgrade(self), number, reading, deadline, held, state });
+        let op = Arc::new(WeakOp { core: Arc::downgrade(self), number, epoch, reading, deadline, held, state });
         op.act(self, step);
         (op, pending)
     }
 
     /// The replicas, voters or not, that have been inside one read for so long that they are not waited for.
     fn silent_lanes(&self) -> Mask {
-        self.lanes.iter().filter(|lane| lane.is_silent()).map(|lane| lane.index).collect()
+        self.lanes().filter(|lane| lane.is_silent()).map(|lane| lane.index).collect()
     }
 
     /// What a replica's answer comes to in a degraded read, by the role that it has now.
-    fn heard(&self, index: u8, result: Result<Lookup, ReplicaError>) -> Answer {
-        match (self.checked(index, result.clone()), result) {
+    fn heard(&self, index: u8, since: u32, result: Result<Lookup, ReplicaError>) -> Answer {
+        match (self.checked(index, since, result.clone()), result) {
             (Err(fault), Ok(lookup)) if self.lane(index).role().gives_values() => Answer::from(Ok(lookup)).in_limbo(fault),
             (checked, _) => Answer::from(checked),
         }
@@ -154,8 +158,8 @@ impl WeakOp {
     fn answered(self: &Arc<WeakOp>, index: u8, result: Result<Lookup, ReplicaError>) {
         let Some(core) = self.core.upgrade() else { return };
         let answer = match self.is_degraded() {
-            true => core.heard(index, result),
-            false => Answer::from(core.checked(index, result)),
+            true => core.heard(index, self.epoch, result),
+            false => Answer::from(core.checked(index, self.epoch, result)),
         };
         let step = self.state.lock().round.answer(index, answer);
         self.act(&core, step);

@@ -1,4 +1,4 @@
-//! Comparing the replicas after open: fetches the digests of one range after the other from all voters and enters the outcome
+//! Comparing the replicas after open, and after one has returned: fetches the digests of one range after the other from all voters and enters the outcome
 //! in the [`RangeBook`]. Ranges that differ are compared again now and then, since write-backs mend them.
 
 use super::coordinator::Event;
@@ -8,9 +8,10 @@ use crate::heal::{DaySpan, RangeKey, odd_ones};
 use crate::order::Day;
 use crate::pending::{Pending, Promise};
 use crate::quorum::Mask;
-use crate::replica::{RangeDigest, ReplicaError};
+use crate::replica::{RangeDigest, Replica, ReplicaError};
 use crate::set::Compared;
 use crate::set::replicated::Core;
+use crate::set::replicated::lanes::lane::{Job, Lane};
 use crate::set::replicated::lanes::worker::guarded;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -29,6 +30,9 @@ pub(crate) struct Compare {
 }
 
 enum Phase {
+    /// A newer epoch is in use. What the one before wrote may still be on its way, and a range that is found equal counts as
+    /// settled up to that epoch: so all of it must have been applied first, or its replica be out.
+    Settling { waiting: Mask },
     /// All voters are asked for their days.
     Days { waiting: Mask, days: Vec<Day> },
     /// All voters are asked for the digest of a range.
@@ -44,29 +48,74 @@ impl Compare {
         Compare { marks: marks.iter().copied().collect(), phase: Phase::Idle, turn: 0 }
     }
 
+    /// Begins anew under a newer epoch. The ranges are dirty already.
+    pub(crate) fn restart(&mut self, core: &Core, marks: &BTreeMap<Day, u64>) {
+        self.marks.clone_from(marks);
+        core.awaiting_comparison.lock().get_or_insert_default();
+        self.turn += 1;
+        let (turn, voters) = (self.turn, core.voters());
+        self.phase = Phase::Settling { waiting: voters };
+        for index in voters.iter() {
+            let Some(post) = core.poster() else { return };
+            let settled = Box::new(move |_: &Lane, _: &dyn Replica| post(Event::Settled { turn, index }));
+            // One that takes nothing any more is out or about to be.
+            let _ = core.lane(index).push(Job::Apart(settled));
+        }
+    }
+
+    /// All that was queued for a replica before is applied.
+    pub(crate) fn settled(&mut self, core: &Core, turn: u64, index: u8) {
+        if let Phase::Settling { waiting } = &mut self.phase
+            && turn == self.turn
+        {
+            *waiting = waiting.without(index);
+            self.begin_if_settled(core);
+        }
+    }
+
+    fn begin_if_settled(&mut self, core: &Core) {
+        let Phase::Settling { waiting } = self.phase else { return };
+        // Who is out has no say, and what it may still apply is not counted.
+        if waiting.iter().all(|index| !core.voters().contains(index)) {
+            self.begin(core);
+        }
+    }
+
+    /// Ranges that differ are looked at again at once, unless the first pass is under way.
+    pub(crate) fn hasten(&mut self, now: Instant) {
+        if let Phase::Resting { until } = &mut self.phase {
+            *until = now;
+        }
+    }
+
     pub(crate) fn begin(&mut self, core: &Core) {
         let voters = core.voters();
         if core.epoch() == 0 || voters.is_empty() {
             core.comparison_done();
             return;
         }
+        self.turn += 1;
+        let turn = self.turn;
         self.phase = Phase::Days { waiting: voters, days: Vec::new() };
         for index in voters.iter() {
             let Some(post) = core.poster() else { return };
-            let job = Box::new(move |replica: Result<&dyn crate::replica::Replica, ReplicaError>| {
+            let job = Box::new(move |replica: Result<&dyn Replica, ReplicaError>| {
                 let result = replica.and_then(|replica| guarded(|| replica.days()));
-                post(Event::Days { index, result });
+                post(Event::Days { turn, index, result });
             });
             if core.lane(index).read(job).is_err() {
-                core.post(Event::Days { index, result: Err(ReplicaError::Closed) });
+                core.post(Event::Days { turn, index, result: Err(ReplicaError::Closed) });
             }
         }
     }
 
-    pub(crate) fn days(&mut self, core: &Core, index: u8, result: Result<Vec<Day>, ReplicaError>) {
+    pub(crate) fn days(&mut self, core: &Core, turn: u64, index: u8, result: Result<Vec<Day>, ReplicaError>) {
+        if turn != self.turn {
+            return;
+        }
         let Phase::Days { waiting, days } = &mut self.phase else { return };
         *waiting = waiting.without(index);
-        if let Ok(found) = core.checked(index, result) {
+        if let Ok(found) = core.checked(index, core.epoch(), result) {
             days.extend(found);
         }
         if !waiting.is_empty() {
@@ -93,7 +142,7 @@ impl Compare {
         }
         let Phase::Range { key, waiting, digests, again } = &mut self.phase else { return };
         *waiting = waiting.without(index);
-        match core.checked(index, result) {
+        match core.checked(index, core.epoch(), result) {
             Ok(digest) => digests.push((index, digest)),
             // One that votes and cannot tell agrees with nobody.
             Err(_) if core.lane(index).is_voting() => digests.push((index, RangeDigest { damaged: 1, ..Default::default() })),
@@ -144,7 +193,7 @@ impl Compare {
                 continue;
             }
             let Some(post) = core.poster() else { return };
-            let job = Box::new(move |replica: Result<&dyn crate::replica::Replica, ReplicaError>| {
+            let job = Box::new(move |replica: Result<&dyn Replica, ReplicaError>| {
                 let result = replica.and_then(|replica| guarded(|| replica.digest(key.day, key.range, below)));
                 post(Event::Digest { turn, index, result });
             });
@@ -158,6 +207,10 @@ impl Compare {
     pub(crate) fn step(&mut self, core: &Core, now: Instant) -> Instant {
         // Who never answers is passed by: what it holds is not known to agree, and is looked at again later.
         let waiting = match &self.phase {
+            Phase::Settling { .. } => {
+                self.begin_if_settled(core);
+                return now + LOOK_AFTER;
+            }
             Phase::Days { waiting, .. } | Phase::Range { waiting, .. } => *waiting,
             Phase::Resting { until } if now < *until => return *until,
             Phase::Resting { .. } => Mask::NONE,
@@ -168,7 +221,7 @@ impl Compare {
                 let turn = self.turn;
                 for index in waiting.iter() {
                     match self.phase {
-                        Phase::Days { .. } => self.days(core, index, Err(silent())),
+                        Phase::Days { .. } => self.days(core, turn, index, Err(silent())),
                         _ => self.digest(core, turn, index, Err(silent())),
                     }
                 }

@@ -3,12 +3,13 @@
 use super::compare::Compare;
 use super::leases::Leases;
 use super::notify::{Completion, Deliver, Held};
+use super::regroup::{News, Regroup};
 use crate::error::Error;
 use crate::order::{Day, OrderNumber};
 use crate::pending::{Pending, Promise};
 use crate::replica::{RangeDigest, Record, ReplicaError, Version, Write};
 use crate::set::replicated::Core;
-use crate::set::replicated::lanes::lane::{Job, Lane};
+use crate::set::replicated::lanes::lane::{Job, Lane, Role};
 use parking_lot::{Condvar, Mutex};
 use std::collections::{BinaryHeap, VecDeque};
 use std::sync::{Arc, Weak};
@@ -25,11 +26,15 @@ pub(crate) enum Event {
     /// A replica answered the write of a lease mark.
     LeaseWritten { fetch: u64, index: u8, good: bool },
     /// A replica told its days, for the comparison.
-    Days { index: u8, result: Result<Vec<Day>, ReplicaError> },
+    Days { turn: u64, index: u8, result: Result<Vec<Day>, ReplicaError> },
     /// A replica told a digest, for the comparison.
     Digest { turn: u64, index: u8, result: Result<RangeDigest, ReplicaError> },
+    /// A replica has applied all that was queued for it before the comparison.
+    Settled { turn: u64, index: u8 },
+    /// Of replicas that return.
+    Regroup(News),
     /// A replica was closed by its worker.
-    LaneClosed { index: u8, error: Option<ReplicaError> },
+    LaneClosed { index: u8, life: u32, error: Option<ReplicaError> },
     /// Close the SET.
     Close,
 }
@@ -193,8 +198,9 @@ const DELIVER_EVERY: Duration = Duration::from_millis(100);
 const DELIVER_MAX: usize = 256;
 
 /// Runs until the SET is closed.
-pub(crate) fn run(core: &Arc<Core>, mut leases: Leases, mut compare: Compare) {
+pub(crate) fn run(core: &Arc<Core>, mut leases: Leases, mut compare: Compare, mut regroup: Regroup) {
     let mut deliver_at = Instant::now();
+    let mut lagging = false;
     let mut shutdown: Option<Shutdown> = None;
     leases.begin(core);
     compare.begin(core);
@@ -209,12 +215,15 @@ pub(crate) fn run(core: &Arc<Core>, mut leases: Leases, mut compare: Compare) {
                 Event::ClockAccepted => leases.accept_clock(core),
                 Event::LeaseWritten { fetch, index, good } => leases.written(core, fetch, index, good),
                 // At the end there is no time for it.
-                Event::Days { .. } | Event::Digest { .. } if shutdown.is_some() => {}
-                Event::Days { index, result } => compare.days(core, index, result),
+                Event::Days { .. } | Event::Digest { .. } | Event::Settled { .. } if shutdown.is_some() => {}
+                Event::Regroup(news) if shutdown.is_some() => news.come_to_nothing(core),
+                Event::Regroup(news) => regroup.hear(core, news, &mut leases, &mut compare),
+                Event::Settled { turn, index } => compare.settled(core, turn, index),
+                Event::Days { turn, index, result } => compare.days(core, turn, index, result),
                 Event::Digest { turn, index, result } => compare.digest(core, turn, index, result),
-                Event::LaneClosed { index, error } => {
+                Event::LaneClosed { index, life, error } => {
                     if let Some(shutdown) = &mut shutdown {
-                        shutdown.closed(index, error);
+                        shutdown.closed(index, life, error);
                     }
                 }
                 Event::Close => shutdown = Some(Shutdown::begin(core)),
@@ -242,11 +251,16 @@ pub(crate) fn run(core: &Arc<Core>, mut leases: Leases, mut compare: Compare) {
                     next = next.min(now + Duration::from_millis(20));
                 }
             }
+            next = next.min(regroup.step(core, now, &mut leases, &mut compare));
             next = next.min(compare.step(core, now));
             if now >= deliver_at {
                 deliver_at = now + DELIVER_EVERY;
                 if core.deliver_missed(now) {
                     next = next.min(deliver_at);
+                }
+                let lagged = std::mem::replace(&mut lagging, core.voters().iter().any(|index| core.lane(index).missed().0 > 0));
+                if lagged && !lagging {
+                    compare.hasten(now);
                 }
             }
         }
@@ -258,8 +272,7 @@ impl Core {
     /// Ends the threads of a SET that has no coordinator.
     pub(crate) fn abandon(&self) {
         self.close_creates();
-        self.lanes.iter().for_each(Lane::close_writes);
-        self.lanes.iter().for_each(Lane::close_reads);
+        self.lanes().for_each(|lane| lane.close());
         self.closures.close();
         self.notifier.close();
     }
@@ -298,11 +311,11 @@ impl Core {
         };
         let write = Write::new(number, &record, false);
         let core = Weak::clone(&self.me);
+        // Whether it failed, and is missed again, or is held in a newer version: it is not under way any more.
         let done = Box::new(move |index, _: Result<(), ReplicaError>| {
             core.upgrade().into_iter().for_each(|core| core.lane(index).delivered());
         });
         if lane.push(Job::Write { write, done }).is_err() {
-            lane.miss(number, version);
             lane.delivered();
         }
     }
@@ -316,7 +329,7 @@ const LAST_WORDS: Duration = Duration::from_millis(200);
 /// The end of a SET: what is under way is answered, then the replicas are closed, then whoever still waits is told.
 struct Shutdown {
     /// Replicas not closed yet.
-    waiting: Vec<u8>,
+    waiting: Vec<Ending>,
     draining: bool,
     /// Until then for what is under way: half of the time, so that replicas have the other half.
     drain_until: Instant,
@@ -324,9 +337,22 @@ struct Shutdown {
     failed: Option<String>,
 }
 
+/// A replica that is to be closed.
+struct Ending {
+    index: u8,
+    life: u32,
+    /// One that is out has been told of: that it does not end cleanly is no news.
+    in_use: bool,
+}
+
 impl Shutdown {
     fn begin(core: &Core) -> Shutdown {
-        let waiting = core.lanes.iter().filter(|lane| lane.replica.is_some()).map(|lane| lane.index).collect();
+        let ending = |lane: Arc<Lane>| Ending {
+            index: lane.index,
+            life: lane.life,
+            in_use: !matches!(lane.role(), Role::Out(_) | Role::Missing(_)),
+        };
+        let waiting = core.lanes().filter(|lane| lane.is_open()).map(ending).collect();
         let (now, timeout) = (Instant::now(), core.settings.close_timeout);
         Shutdown { waiting, draining: true, drain_until: now + timeout / 2, deadline: now + timeout, failed: None }
     }
@@ -337,23 +363,22 @@ impl Shutdown {
     fn is_drained(&mut self, core: &Core, now: Instant) -> bool {
         if self.draining && (core.in_flight.now().operations == 0 || now >= self.drain_until) {
             self.draining = false;
-            core.lanes.iter().for_each(Lane::close_writes);
+            core.lanes().for_each(|lane| lane.close_writes());
         }
         !self.draining
     }
 
-    fn closed(&mut self, index: u8, error: Option<ReplicaError>) {
-        self.waiting.retain(|waiting| *waiting != index);
-        if let Some(error) = error {
+    fn closed(&mut self, index: u8, life: u32, error: Option<ReplicaError>) {
+        let Some(place) = self.waiting.iter().position(|ending| (ending.index, ending.life) == (index, life)) else { return };
+        let ending = self.waiting.swap_remove(place);
+        if let Some(error) = error.filter(|_| ending.in_use) {
             self.failed.get_or_insert(format!("replica {index}: {error}"));
         }
     }
 
     /// A replica that hangs is left behind, with its threads: nothing can end them.
     fn finish(&self, core: &Arc<Core>) {
-        for lane in &core.lanes {
-            lane.close_reads();
-        }
+        core.lanes().for_each(|lane| lane.close_reads());
         core.closures.close();
         core.abandon_creates();
         let timers = {
@@ -364,7 +389,8 @@ impl Shutdown {
         for timer in timers {
             end_now(core, &timer.timed);
         }
-        let hung = self.waiting.first().map(|index| format!("replica {index} did not end within the close timeout"));
+        let hung = self.waiting.iter().filter(|ending| ending.in_use).map(|ending| ending.index).min();
+        let hung = hung.map(|index| format!("replica {index} did not end within the close timeout"));
         let result = match self.failed.clone().or(hung) {
             Some(message) => Err(Error::System { action: format!("close SET {}", core.id), message }),
             None => Ok(()),

@@ -10,7 +10,7 @@ use crate::pending::{Pending, Promise};
 use crate::quorum::{Tally, Verdict};
 use crate::replica::ReplicaError;
 use crate::set::replicated::Core;
-use crate::set::replicated::lanes::lane::Job;
+use crate::set::replicated::lanes::lane::{Job, Lane};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::sync::{Arc, Weak};
@@ -38,6 +38,24 @@ impl Core {
         match *self.floor.lock() {
             Some(floor) if day <= floor => Err(Error::DayDropped { set: self.id, day, floor }),
             _ => Ok(()),
+        }
+    }
+
+    /// Hands the floor to a replica that was not given it while it was away.
+    pub(crate) fn hand_over_floor(&self, lane: &Lane) {
+        // Held while it is queued, as below: what is raised at the same time comes after it.
+        let highest = self.floor_asked.lock();
+        if let Some(day) = *highest {
+            let (key, value) = (FLOOR_KEY.to_owned(), Bytes::from(day.to_string()));
+            let _ = lane.push(Job::Meta { key, value, done: Box::new(|_, _| ()) });
+        }
+    }
+
+    /// What a returning majority knows of days given up.
+    pub(crate) fn take_over_floor(&self, found: Option<Day>) {
+        for floor in [&self.floor_asked, &self.floor] {
+            let mut floor = floor.lock();
+            *floor = found.max(*floor);
         }
     }
 

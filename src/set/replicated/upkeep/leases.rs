@@ -5,7 +5,7 @@ use crate::order::{Block, Day, LeaseAction, LeaseBook, LeaseEvent, OrderNumber};
 use crate::quorum::{Tally, Verdict};
 use crate::replica::ReplicaError;
 use crate::set::replicated::Core;
-use crate::set::replicated::lanes::lane::Job;
+use crate::set::replicated::lanes::lane::{Done, Job, Lane};
 use crate::time::Now;
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -22,6 +22,8 @@ pub(crate) struct Leases {
     book: Option<LeaseBook>,
     fetches: BTreeMap<u64, Fetch>,
     count: u64,
+    /// One past the last sequence that was ever asked for, by day.
+    marks: BTreeMap<Day, u64>,
     /// The clock is not believed, or what is installed is of another day: nothing is minted.
     paused: bool,
 }
@@ -36,7 +38,19 @@ impl Leases {
     pub(crate) fn new(core: &Core, marks: &[(Day, u64)]) -> Leases {
         let book = (core.epoch() > 0)
             .then(|| LeaseBook::new(core.id, core.settings.utc_offset_minutes, marks, *core.floor.lock(), now(core)));
-        Leases { book, fetches: BTreeMap::new(), count: 0, paused: false }
+        Leases { book, fetches: BTreeMap::new(), count: 0, marks: marks.iter().copied().collect(), paused: false }
+    }
+
+    /// One past the last sequence that can have been given out, by day.
+    pub(crate) fn marks(&self) -> &BTreeMap<Day, u64> {
+        &self.marks
+    }
+
+    /// Hands the newest marks to a replica that was not given them while it was away. Nothing depends on it: a majority has them.
+    pub(crate) fn hand_over(&self, lane: &Lane) {
+        for (day, mark) in self.marks.iter().rev().take(2) {
+            let _ = lane.push(mark_job(*day, *mark, Box::new(|_, _| ())));
+        }
     }
 
     pub(crate) fn begin(&mut self, core: &Core) {
@@ -117,18 +131,22 @@ impl Leases {
         if lost {
             return self.fail(core, id);
         }
-        let key = format!("{LEASE_PREFIX}{}", block.day);
-        let value = Bytes::copy_from_slice(&block.end.to_be_bytes());
+        let mark = self.marks.entry(block.day).or_default();
+        *mark = block.end.max(*mark);
         for index in voters.iter() {
             let Some(post) = core.poster() else { return };
             let done = Box::new(move |index, result: Result<(), ReplicaError>| {
                 post(Event::LeaseWritten { fetch: id, index, good: result.is_ok() });
             });
-            if core.lane(index).push(Job::Meta { key: key.clone(), value: value.clone(), done }).is_err() {
+            if core.lane(index).push(mark_job(block.day, block.end, done)).is_err() {
                 core.post(Event::LeaseWritten { fetch: id, index, good: false });
             }
         }
     }
+}
+
+fn mark_job(day: Day, mark: u64, done: Done) -> Job {
+    Job::Meta { key: format!("{LEASE_PREFIX}{day}"), value: Bytes::copy_from_slice(&mark.to_be_bytes()), done }
 }
 
 /// One past the last sequence leased of a day, from what a replica keeps. `None` for what we cannot have written.

@@ -6,3 +6,4 @@ pub(super) mod floor;
 pub(super) mod leases;
 pub(super) mod notify;
 pub(super) mod open;
+pub(super) mod regroup;

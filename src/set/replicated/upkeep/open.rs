@@ -5,7 +5,7 @@ use super::leases::{LEASE_PREFIX, decode_mark};
 use crate::config::Quorum;
 use crate::order::{Day, OrderNumber, SetId};
 use crate::replica::{Replica, ReplicaError, ScanLimit, Scanned};
-use crate::set::replicated::lanes::lane::Role;
+use crate::set::replicated::lanes::lane::{Reopen, Role};
 use crate::set::replicated::lanes::worker::guarded;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -19,6 +19,8 @@ pub(crate) struct LaneSeed {
     pub(crate) role: Role,
     /// Groups applied since it was opened, while the store was made.
     pub(crate) applied: u64,
+    /// Opens it again, when it is brought back.
+    pub(crate) reopen: Reopen,
 }
 
 /// What came of opening a replica.
@@ -67,7 +69,7 @@ pub(crate) fn witness_rollbacks(lanes: &mut [LaneSeed]) {
         let witness = marks.iter().enumerate().filter_map(|(peer, marks)| Some((peer, *marks.as_ref()?.peers.get(index)?)));
         let Some((peer, seen)) = witness.max_by_key(|(_, seen)| *seen) else { continue };
         if seen > own.own {
-            let reason = format!("holds group {} at most, but replica {peer} knows that group {seen} was synced here", own.own);
+            let reason = rolled_back(own.own, &format!("replica {peer} knows"), seen);
             // Made durable, since the next clean close would hide the loss. Where even that fails, the role says it for now.
             let banished = guarded(|| replica.banish(&reason));
             lane.role = match banished {
@@ -76,6 +78,11 @@ pub(crate) fn witness_rollbacks(lanes: &mut [LaneSeed]) {
             };
         }
     }
+}
+
+/// Why a replica that holds group `own` at most goes into limbo, in the words of whoever knows better.
+pub(crate) fn rolled_back(own: u64, witness: &str, seen: u64) -> String {
+    format!("holds group {own} at most, but {witness} that group {seen} was synced here")
 }
 
 /// By index: the last group that any peer saw synced there.

@@ -216,9 +216,7 @@ impl Core {
         let tally = Tally::new(self.quorum.w(), takers);
         let state = Mutex::new(State { tally, promise: Some(promise) });
         let op = Arc::new(CreateOp { write, deadline, held, stands: AtomicU8::new(OPEN), state });
-        for index in voters.minus(takers).iter() {
-            self.lane(index).miss(number, version);
-        }
+        self.miss_beside(takers, number, version);
         for index in takers.iter() {
             if self.lane(index).push(Job::Create(Arc::clone(&op))).is_err()
                 && let Some(completion) = op.answer(index, false)

@@ -8,6 +8,7 @@ use crate::set::Shard;
 use crate::set::replicated::lanes::lane::Role;
 use crate::set::replicated::{LaneSeed, ReplicatedSet, Seed};
 use crate::testing::{FaultControl, Faulty, ManualClock};
+use bytes::Bytes;
 use std::time::Duration;
 
 const STRONG: Reading = Reading { strength: Strength::Strong, at_least: None };
@@ -39,7 +40,8 @@ fn planted() -> (ReplicatedSet, Vec<FaultControl>) {
             memory.apply(&group).expect("memory takes it");
         }
         let replica = Faulty::new(Arc::new(memory), faults[index].clone());
-        LaneSeed { dir: None, replica: Some(replica), role: Role::Voting, applied: 0 }
+        let reopen = Arc::new(|| Err(ReplicaError::Missing { dir: "(memory)".into() }));
+        LaneSeed { dir: None, replica: Some(replica), role: Role::Voting, applied: 0, reopen }
     });
     let set = ReplicatedSet::start(Seed {
         id: SetId::from_checked(7),
@@ -48,6 +50,7 @@ fn planted() -> (ReplicatedSet, Vec<FaultControl>) {
         settings: Settings::default(),
         clock: Arc::new(ManualClock::at_noon(day())),
         epoch: 1,
+        map: ("map".to_owned(), Bytes::new()),
         lanes: lanes.collect(),
         lease_marks: Vec::new(),
         floor: None,

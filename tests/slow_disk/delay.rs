@@ -1,0 +1,129 @@
+//! A slow disk without one: builds the shim `shim.c`, starts this program again with it preloaded, and says how slow.
+//!
+//! No device mapper, mount or root is needed, and the slow directory lies on the same disk as all others: what is slow differs
+//! from what is healthy by the delay alone. To the store it is another device, because the shim says so.
+
+#![allow(dead_code, reason = "shared by a test and a bench, each of which uses its part")]
+
+use std::fs::File;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+const SLOW_DIR: &str = "ORDERMINT_SLOW_DIR";
+const CONTROL: &str = "ORDERMINT_SLOW_CONTROL";
+const CONTROL_BYTES: usize = 4_096;
+
+/// What is slow, and the handle to make it so. Cheap to make again in another process of the same environment.
+#[derive(Debug)]
+pub(crate) struct SlowDir {
+    path: PathBuf,
+    control: File,
+}
+
+/// Calls for files below the slow directory.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(crate) struct Calls {
+    pub(crate) reads: u64,
+    pub(crate) writes: u64,
+    pub(crate) syncs: u64,
+}
+
+/// The shim, built, and the directories it is about; removed when dropped.
+#[derive(Debug)]
+pub(crate) struct Shim {
+    scratch: tempfile::TempDir,
+    /// Of memory where the system has that: the counters must not wait for a disk.
+    control: tempfile::TempDir,
+}
+
+impl Shim {
+    /// # Errors
+    /// Why there can be no slow disk here.
+    pub(crate) fn build() -> Result<Shim, String> {
+        if !cfg!(all(target_os = "linux", target_pointer_width = "64", target_env = "gnu")) {
+            return Err("the shim is made for 64-bit Linux with glibc".to_owned());
+        }
+        let failed = |error: std::io::Error| error.to_string();
+        let scratch = tempfile::Builder::new().prefix("ordermint-slow-disk-").tempdir().map_err(failed)?;
+        let memory = Path::new("/dev/shm");
+        let control = if memory.is_dir() { memory } else { scratch.path() };
+        let control = tempfile::Builder::new().prefix("ordermint-slow-disk-").tempdir_in(control).map_err(failed)?;
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/slow_disk/shim.c");
+        let mut cc = Command::new(std::env::var_os("CC").unwrap_or_else(|| "cc".into()));
+        cc.args(["-O2", "-shared", "-fPIC", "-o"]).arg(scratch.path().join("shim.so")).arg(source);
+        let output = cc.output().map_err(|error| format!("{cc:?}: {error}"))?;
+        if !output.status.success() {
+            return Err(format!("{cc:?}: {}", String::from_utf8_lossy(&output.stderr).trim()));
+        }
+        std::fs::create_dir(scratch.path().join("slow")).map_err(failed)?;
+        std::fs::write(control.path().join("control"), [0; CONTROL_BYTES]).map_err(failed)?;
+        Ok(Shim { scratch, control })
+    }
+
+    /// Beside the slow directory, on the same disk, and healthy.
+    pub(crate) fn healthy_dir(&self) -> PathBuf {
+        self.scratch.path().join("healthy")
+    }
+
+    /// This program once more, with the shim.
+    pub(crate) fn myself(&self) -> Result<Command, String> {
+        let exe = std::env::current_exe().map_err(|error| error.to_string())?;
+        let slow = std::fs::canonicalize(self.scratch.path().join("slow")).map_err(|error| error.to_string())?;
+        let mut command = Command::new(exe);
+        command.env("LD_PRELOAD", self.scratch.path().join("shim.so"));
+        command.env(SLOW_DIR, slow).env(CONTROL, self.control.path().join("control"));
+        Ok(command)
+    }
+}
+
+impl SlowDir {
+    /// The one that this process was started with.
+    ///
+    /// # Errors
+    /// The shim was not loaded, or does not do what is asked of it.
+    pub(crate) fn of_environment() -> Result<SlowDir, String> {
+        let variable = |name: &str| std::env::var_os(name).map(PathBuf::from).ok_or_else(|| format!("{name} is not set"));
+        let path = variable(SLOW_DIR)?;
+        let control = variable(CONTROL)?;
+        let control = File::options().read(true).write(true).open(&control).map_err(|error| error.to_string())?;
+        let slow = SlowDir { path, control };
+        if slow.word(1)? != 1 {
+            return Err("the shim was not loaded".to_owned());
+        }
+        // Whoever bounds the work on a device must see this one as a device of its own.
+        let device = |path: &Path| std::fs::metadata(path).map(|told| told.dev()).map_err(|error| error.to_string());
+        if device(&slow.path)? == device(slow.path.parent().unwrap_or(Path::new("/")))? {
+            return Err("the slow directory is no device of its own".to_owned());
+        }
+        Ok(slow)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// From now on every read, write and sync below the directory sleeps for so long first. Those asleep sleep on.
+    pub(crate) fn delay(&self, delay: Duration) -> Result<(), String> {
+        let us = u64::try_from(delay.as_micros()).unwrap_or(u64::MAX);
+        self.control.write_all_at(&us.to_ne_bytes(), 0).map_err(|error| error.to_string())
+    }
+
+    /// All so far.
+    pub(crate) fn calls(&self) -> Result<Calls, String> {
+        Ok(Calls { reads: self.word(2)?, writes: self.word(3)?, syncs: self.word(4)? })
+    }
+
+    /// Those that slept.
+    pub(crate) fn slept(&self) -> Result<Calls, String> {
+        Ok(Calls { reads: self.word(5)?, writes: self.word(6)?, syncs: self.word(7)? })
+    }
+
+    /// A word of the shim's `struct control`.
+    fn word(&self, at: u64) -> Result<u64, String> {
+        let mut bytes = [0; 8];
+        self.control.read_exact_at(&mut bytes, at * 8).map_err(|error| error.to_string())?;
+        Ok(u64::from_ne_bytes(bytes))
+    }
+}

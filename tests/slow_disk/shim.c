@@ -1,0 +1,158 @@
+/*
+ * A slow device for a process that was not told of one: preloaded (LD_PRELOAD) it sleeps before every read, write and sync
+ * of a file below one directory, and says that the directory lies on a device of its own. Everything else passes through.
+ *
+ *   ORDERMINT_SLOW_DIR      the directory, as the kernel spells it (no symbolic links)
+ *   ORDERMINT_SLOW_CONTROL  a file of at least 4,096 bytes, mapped here and written to from outside; see `struct control`
+ *
+ * The calls that std and sled 0.34.7 make on Linux are here; sled's own threads come through as well, since they call the
+ * same functions. As with a slow disk, sleepers do not wait for each other. 64-bit Linux only.
+ */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+enum kind { READS, WRITES, SYNCS, KINDS };
+
+/* `delay.rs` knows this layout. */
+struct control {
+    _Atomic uint64_t delay_us;     /* slept before each call; 0: none */
+    _Atomic uint64_t is_loaded;    /* 1 once this library is in a process */
+    _Atomic uint64_t calls[KINDS]; /* of files below the directory, slept or not */
+    _Atomic uint64_t slept[KINDS]; /* those of them that slept */
+};
+
+static struct control *control;
+static const char *slow_dir;
+static size_t slow_dir_len;
+
+/* What is known of each descriptor: asking the kernel every time would cost the healthy files more than a write. */
+enum { UNKNOWN, HEALTHY, SLOW };
+#define DESCRIPTORS 65536
+static _Atomic unsigned char known[DESCRIPTORS];
+
+__attribute__((constructor)) static void begin(void) {
+    const char *file = getenv("ORDERMINT_SLOW_CONTROL");
+    slow_dir = getenv("ORDERMINT_SLOW_DIR");
+    if (!file || !slow_dir || !*slow_dir)
+        return;
+    slow_dir_len = strlen(slow_dir);
+    int fd = open(file, O_RDWR | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    void *map = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    syscall(SYS_close, fd);
+    if (map == MAP_FAILED)
+        return;
+    control = map;
+    atomic_store(&control->is_loaded, 1);
+}
+
+static int is_below(const char *path) {
+    return strncmp(path, slow_dir, slow_dir_len) == 0 && (path[slow_dir_len] == '/' || path[slow_dir_len] == '\0');
+}
+
+static int is_slow(int fd) {
+    if (!control || fd < 0)
+        return 0;
+    unsigned char state = fd < DESCRIPTORS ? atomic_load_explicit(&known[fd], memory_order_relaxed) : UNKNOWN;
+    if (state == UNKNOWN) {
+        char link[32], path[4096];
+        snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+        ssize_t len = readlink(link, path, sizeof path - 1);
+        if (len < 0)
+            return 0;
+        path[len] = '\0';
+        state = is_below(path) ? SLOW : HEALTHY;
+        if (fd < DESCRIPTORS)
+            atomic_store_explicit(&known[fd], state, memory_order_relaxed);
+    }
+    return state == SLOW;
+}
+
+static void dawdle(int fd, enum kind kind) {
+    if (!is_slow(fd))
+        return;
+    atomic_fetch_add(&control->calls[kind], 1);
+    uint64_t us = atomic_load(&control->delay_us);
+    if (us == 0)
+        return;
+    atomic_fetch_add(&control->slept[kind], 1);
+    struct timespec left = {.tv_sec = (time_t)(us / 1000000), .tv_nsec = (long)(us % 1000000) * 1000};
+    while (nanosleep(&left, &left) != 0)
+        ;
+}
+
+/* Called directly, not through libc's functions of the same names, which are these. `syscall` sets errno as they would. */
+
+ssize_t read(int fd, void *to, size_t len) {
+    dawdle(fd, READS);
+    return syscall(SYS_read, fd, to, len);
+}
+
+ssize_t pread64(int fd, void *to, size_t len, off64_t at) {
+    dawdle(fd, READS);
+    return syscall(SYS_pread64, fd, to, len, at);
+}
+
+ssize_t pread(int fd, void *to, size_t len, off_t at) { return pread64(fd, to, len, at); }
+
+ssize_t write(int fd, const void *from, size_t len) {
+    dawdle(fd, WRITES);
+    return syscall(SYS_write, fd, from, len);
+}
+
+ssize_t pwrite64(int fd, const void *from, size_t len, off64_t at) {
+    dawdle(fd, WRITES);
+    return syscall(SYS_pwrite64, fd, from, len, at);
+}
+
+ssize_t pwrite(int fd, const void *from, size_t len, off_t at) { return pwrite64(fd, from, len, at); }
+
+int ftruncate64(int fd, off64_t len) {
+    dawdle(fd, WRITES);
+    return (int)syscall(SYS_ftruncate, fd, len);
+}
+
+int ftruncate(int fd, off_t len) { return ftruncate64(fd, len); }
+
+int fsync(int fd) {
+    dawdle(fd, SYNCS);
+    return (int)syscall(SYS_fsync, fd);
+}
+
+int fdatasync(int fd) {
+    dawdle(fd, SYNCS);
+    return (int)syscall(SYS_fdatasync, fd);
+}
+
+int sync_file_range(int fd, off64_t at, off64_t len, unsigned int flags) {
+    dawdle(fd, SYNCS);
+    return (int)syscall(SYS_sync_file_range, fd, at, len, flags);
+}
+
+/* The number may be given to another file next. */
+int close(int fd) {
+    if (fd >= 0 && fd < DESCRIPTORS)
+        atomic_store_explicit(&known[fd], UNKNOWN, memory_order_relaxed);
+    return (int)syscall(SYS_close, fd);
+}
+
+/* What std::fs::metadata asks. Whoever bounds the work on a device by its number then bounds this one by itself. */
+int statx(int dir, const char *restrict path, int flags, unsigned int mask, struct statx *restrict told) {
+    int result = (int)syscall(SYS_statx, dir, path, flags, mask, told);
+    if (result == 0 && control && is_below(path)) {
+        told->stx_dev_major = 4095;
+        told->stx_dev_minor = 77;
+    }
+    return result;
+}

@@ -105,7 +105,7 @@ impl<'a> Trouble<'a> {
         }
         self.sick.insert(index);
         let faults = &self.world.faults[index];
-        let what = match self.rng.u32(..14) {
+        let what = match self.rng.u32(..17) {
             0 => {
                 faults.fail_applies(1);
                 "failed writes"

@@ -214,6 +214,10 @@ impl Replica for Mortal {
         self.alive(|replica| replica.claim(epoch))
     }
 
+    fn readmit(&self, applied: u64) -> Result<(), ReplicaError> {
+        self.alive(|replica| replica.readmit(applied))
+    }
+
     fn banish(&self, reason: &str) -> Result<(), ReplicaError> {
         self.alive(|replica| replica.banish(reason))
     }

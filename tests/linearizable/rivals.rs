@@ -79,3 +79,20 @@ fn a_replica_alone_is_not_believed_where_others_may_know_better() {
     drop(store);
     world.end();
 }
+
+#[test]
+fn a_replica_that_is_opened_when_the_store_has_closed_is_closed_too() {
+    let world = World::new(Quorum::new(3, 2, 2).expect("a quorum"), Arc::new(Tally::default()));
+    let held = world.life().store;
+    held.take_out_replica(world.set, 0).expect("two are enough");
+    world.opening_ms.store(200, Ordering::SeqCst);
+    held.bring_back_replica(world.set, 0).expect("it was taken out");
+    ends(held.close()).expect("closed");
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    world.opening_ms.store(0, Ordering::SeqCst);
+    // With a handle of the closed store still held.
+    world.restart();
+    assert_eq!(ends(held.close()), Ok(()));
+    drop(held);
+    world.end();
+}

@@ -40,6 +40,8 @@ impl<'a> Trouble<'a> {
 
     pub(crate) fn run(mut self) {
         for _ in 0..TURNS {
+            let slowly = self.rng.u32(..4) == 0;
+            self.world.opening_ms.store(if slowly { self.rng.u64(1..30) } else { 0 }, Ordering::SeqCst);
             std::thread::sleep(Duration::from_millis(self.rng.u64(5..40)));
             match self.rng.u32(..20) {
                 0 => self.restart(),

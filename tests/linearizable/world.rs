@@ -7,7 +7,7 @@ use ordermint::{
     ReplicaError, ReplicaState, ReplicaStatus, ScanLimit, SetConfig, SetId, Standing, Version,
 };
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -24,6 +24,8 @@ pub(crate) struct World {
     pub(crate) faults: Vec<FaultControl>,
     /// Not there at the next start.
     pub(crate) gone: Vec<Arc<AtomicBool>>,
+    /// How long opening a replica takes, in milliseconds.
+    pub(crate) opening_ms: Arc<AtomicU64>,
     disks: Vec<Arc<Disk>>,
     life: RwLock<Life>,
     ending: Mutex<Vec<JoinHandle<()>>>,
@@ -66,8 +68,9 @@ impl World {
         let disks: Vec<Arc<Disk>> = (0..n).map(|_| Arc::new(disk())).collect();
         let faults: Vec<FaultControl> = (0..n).map(|_| FaultControl::new()).collect();
         let gone: Vec<Arc<AtomicBool>> = (0..n).map(|_| Arc::default()).collect();
-        let life = start(set, quorum, &disks, &faults, &gone);
-        World { set, quorum, faults, gone, disks, life: RwLock::new(life), ending: Mutex::default(), tally }
+        let opening_ms = Arc::default();
+        let life = start(set, quorum, &disks, &faults, &gone, &opening_ms);
+        World { set, quorum, faults, gone, opening_ms, disks, life: RwLock::new(life), ending: Mutex::default(), tally }
     }
 
     /// The program that runs now.
@@ -104,7 +107,7 @@ impl World {
     }
 
     fn replace(&self, old: Life, faults: &[FaultControl]) {
-        let new = start(self.set, self.quorum, &self.disks, faults, &self.gone);
+        let new = start(self.set, self.quorum, &self.disks, faults, &self.gone, &self.opening_ms);
         *self.life.write().unwrap_or_else(PoisonError::into_inner) = new;
         let ending = std::thread::spawn(move || drop(old));
         self.ending.lock().unwrap_or_else(PoisonError::into_inner).push(ending);
@@ -141,17 +144,26 @@ impl World {
     }
 }
 
-fn start(set: SetId, quorum: Quorum, disks: &[Arc<Disk>], faults: &[FaultControl], gone: &[Arc<AtomicBool>]) -> Life {
+fn start(
+    set: SetId,
+    quorum: Quorum,
+    disks: &[Arc<Disk>],
+    faults: &[FaultControl],
+    gone: &[Arc<AtomicBool>],
+    opening_ms: &Arc<AtomicU64>,
+) -> Life {
     let killed = Arc::new(RwLock::new(false));
     let began = Instant::now();
     loop {
         let mut config = SetConfig::new(set);
         for ((disk, faults), gone) in disks.iter().zip(faults).zip(gone) {
             let (disk, faults, gone, killed) = (Arc::clone(disk), faults.clone(), Arc::clone(gone), Arc::clone(&killed));
+            let opening_ms = Arc::clone(opening_ms);
             config = config.replica_with(move |_| {
                 if gone.load(Ordering::SeqCst) {
                     return Err(ReplicaError::Missing { dir: "(gone)".into() });
                 }
+                std::thread::sleep(Duration::from_millis(opening_ms.load(Ordering::SeqCst)));
                 let mortal = Mortal::open(&disk, &killed)?;
                 Ok(Faulty::new(Arc::new(mortal), faults.clone()))
             });

@@ -3,8 +3,8 @@
 use crate::bench::*;
 use ordermint::testing::{FaultControl, Faulty, ManualClock};
 use ordermint::{
-    Error, MemoryReplica, NotAttempted, OpenReplica, OrderStore, Quorum, Replica, ReplicaError, ReplicaState, SetConfig, SetId,
-    SledReplica,
+    Error, Group, MemoryReplica, NotAttempted, OpenReplica, OrderStore, Quorum, Replica, ReplicaError, ReplicaState, SetConfig,
+    SetId, SledReplica,
 };
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -270,6 +270,37 @@ fn what_another_coordinator_has_claimed_does_not_return() {
     assert_eq!(comes_to(&store, 2), ReplicaState::Out);
     assert!(reason(&store, 2).contains("another coordinator"), "{}", reason(&store, 2));
     ends(store.create("goes on")).expect("two are there");
+}
+
+/// Nobody else could tell: replica 2, which was away at open, has seen more of replica 0 than came back there.
+#[test]
+fn a_returning_replica_is_a_witness_of_the_roll_back_of_another() {
+    let bench = Bench::new(3, 2, 2);
+    let mut acknowledged = Acknowledged::new();
+    let store = bench.open();
+    create_some(&store, "before", 20, &mut acknowledged);
+    drop(store);
+    let away = (*bench.memory[2]).clone();
+    let mut group = Group::new(away.epoch());
+    group.set_peer_marks(vec![1_000, away.marks().peers[1], 0]);
+    away.apply(&group).expect("memory takes it");
+    bench.gone[2].store(true, Ordering::SeqCst);
+    let store = bench.open();
+    create_some(&store, "unaware", 20, &mut acknowledged);
+    bench.gone[2].store(false, Ordering::SeqCst);
+    returns(&store, 2);
+    assert_eq!(replica(&store, 0).state, ReplicaState::Limbo);
+    assert!(reason(&store, 0).contains("replica 2 knows that group 1000"), "{}", reason(&store, 0));
+    until("it has what it missed", || replica(&store, 2).missed == 0);
+    all_are_there(&store, &acknowledged);
+    drop(store);
+    let store = bench.open();
+    assert_eq!(replica(&store, 0).state, ReplicaState::Limbo, "for good");
+    store.accept_loss(bench.set).expect("it is in limbo");
+    assert_eq!(comes_to(&store, 0), ReplicaState::Voting);
+    until_all_agree(&store);
+    drop(store);
+    assert_eq!(replica(&bench.open(), 0).state, ReplicaState::Voting, "its groups go on above the thousandth");
 }
 
 #[test]

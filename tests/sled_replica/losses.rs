@@ -107,7 +107,9 @@ fn a_readmitted_replica_votes_for_good_and_what_it_lost_is_absent() {
             fs::remove_dir_all(home.path("days/2026-11-22")).unwrap();
             copy_dir(&other.path("days/2026-11-22"), &home.path("days/2026-11-22"));
         }),
-        ("the last run", |home| drop(remove_run(home, |runs| runs[runs.len() - 1]))),
+        ("the last run", |home| {
+            remove_run(home, |runs| runs[runs.len() - 1]);
+        }),
         ("an older day", |home| {
             copy_dir(&home.path("days/2026-11-22"), &home.path("../older"));
             let replica = home.open();

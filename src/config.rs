@@ -203,7 +203,8 @@ impl SetConfig {
         self
     }
 
-    /// Adds a replica of your own. `open` is called at every open of the store, on a thread of its own.
+    /// Adds a replica of your own. `open` is called at every open of the store, and when the replica is brought back,
+    /// on a thread of its own.
     #[must_use]
     pub fn replica_with<F>(mut self, open: F) -> SetConfig
     where
@@ -213,7 +214,7 @@ impl SetConfig {
         self
     }
 
-    /// Adds `n` replicas in memory: for tests; they end with the store.
+    /// Adds `n` replicas in memory: for tests; they end with the store, or when they are taken out: then they cannot be brought back.
     #[must_use]
     pub fn in_memory(mut self, n: usize) -> SetConfig {
         for _ in 0..n {

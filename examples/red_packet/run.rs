@@ -123,16 +123,13 @@ async fn outage(world: Arc<World>, marks: Marks, set: SetId, packets: u64, over:
         Err(error) => return marks.set(format!("replica {REPLICA} cannot be brought back: {error}")),
     }
     let since = Instant::now();
-    loop {
-        let state = state_of(store, set);
-        if state == Some(ReplicaState::Voting) {
-            return marks.set(format!("replica {REPLICA} votes again"));
-        }
-        if since.elapsed() > RETURN_MAX {
-            let state = state.map_or_else(|| "gone".to_owned(), |state| state.to_string());
-            return marks.set(format!("replica {REPLICA} is still {state}"));
-        }
+    while state_of(store, set) == Some(ReplicaState::Returning) && since.elapsed() < RETURN_MAX {
         tokio::time::sleep(LOOK).await;
+    }
+    match state_of(store, set) {
+        Some(ReplicaState::Voting) => marks.set(format!("replica {REPLICA} votes again")),
+        Some(state) => marks.set(format!("replica {REPLICA} is {state}")),
+        None => marks.set(format!("replica {REPLICA} is gone")),
     }
 }
 
@@ -151,6 +148,16 @@ mod tests {
     use ordermint::testing::{FaultControl, Faulty};
     use ordermint::{MemoryReplica, Quorum, SetConfig};
     use std::sync::atomic::AtomicU64;
+
+    /// Three replicas in memory, two of which can be made to misbehave; what they hold stays when they are closed.
+    fn replicas(set: SetId, faults: &[FaultControl; 2]) -> SetConfig {
+        let mut replicas = SetConfig::new(set);
+        for faults in [FaultControl::new()].iter().chain(faults) {
+            let (memory, faults) = (MemoryReplica::new(), faults.clone());
+            replicas = replicas.replica_with(move |_| Ok(Faulty::new(Arc::new(memory.clone()), faults.clone())));
+        }
+        replicas
+    }
 
     fn options(packets: usize) -> Options {
         Options { packets, ..Options::default() }
@@ -171,10 +178,12 @@ mod tests {
     #[test]
     fn packets_sent_to_replicas_in_memory_balance_and_nobody_is_turned_away() -> Result<(), Error> {
         let set = SetId::new(7)?;
-        let replicas = SetConfig::new(set).in_memory(3);
-        let store = OrderStore::builder().quorum(Quorum::new(3, 2, 2)?).add_set(replicas).open()?;
+        let faults = [FaultControl::new(), FaultControl::new()];
+        let store = OrderStore::builder().quorum(Quorum::new(3, 2, 2)?).add_set(replicas(set, &faults)).open()?;
         let world = Arc::new(World { store: store.clone(), tally: Tally::default() });
         let ran = run(&world, &options(300), set, &AtomicBool::new(false)).expect("a runtime can be had");
+        let marks: Vec<&str> = ran.marks.iter().map(|mark| mark.what.as_str()).collect();
+        assert_eq!(marks, ["replica 1 of SET 007 is taken out", "replica 1 is brought back", "replica 1 votes again"]);
         assert_eq!(world.tally.said(), [""; 0]);
         assert_eq!(ran.accounts.len(), 300);
         let balance = balance(&store, set, &ran.accounts)?;
@@ -187,11 +196,7 @@ mod tests {
     fn writes_in_doubt_are_settled_and_the_books_balance() -> Result<(), Error> {
         let set = SetId::new(7)?;
         let faults = [FaultControl::new(), FaultControl::new()];
-        let mut replicas = SetConfig::new(set).in_memory(1);
-        for faults in faults.clone() {
-            replicas = replicas.replica_with(move |_| Ok(Faulty::new(Arc::new(MemoryReplica::new()), faults.clone())));
-        }
-        let store = OrderStore::builder().quorum(Quorum::new(3, 2, 2)?).add_set(replicas);
+        let store = OrderStore::builder().quorum(Quorum::new(3, 2, 2)?).add_set(replicas(set, &faults));
         let store = store.deadline(Duration::from_millis(250)).open()?;
         let world = Arc::new(World { store: store.clone(), tally: Tally::default() });
 

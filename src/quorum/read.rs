@@ -167,6 +167,11 @@ impl ReadRound {
         }
     }
 
+    /// Whether every replica of the SET has answered: none can then hold anything newer than what was found.
+    pub(crate) fn heard_all(&self) -> bool {
+        self.good() == self.quorum.n()
+    }
+
     pub(crate) fn good(&self) -> u8 {
         self.answers.iter().filter(|(_, answer)| answer.is_good()).count() as u8
     }

@@ -28,7 +28,7 @@ pub struct SetStatus {
     pub in_flight_bytes: usize,
     /// The epoch of this coordinator; 0 where none could be claimed.
     pub epoch: u32,
-    /// Whether the digests of all voting replicas were compared since open, and how many ranges differ.
+    /// Whether the digests of all voting replicas were compared since open and since one returned, and how many ranges differ.
     pub compared: Option<Compared>,
     /// By index.
     pub replicas: Vec<ReplicaStatus>,
@@ -74,7 +74,7 @@ pub enum ReplicaState {
     Out,
     /// It is not there.
     Missing,
-    /// It is being opened and will vote.
+    /// It is being opened, or takes a new epoch; then it will vote.
     Returning,
 }
 

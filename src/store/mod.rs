@@ -254,29 +254,41 @@ impl OrderStore {
         }
     }
 
-    /// Stops using a replica, and closes it in the background, so that its directory can be looked after. The SET goes on without
-    /// it; [`Status`] says so. For the life of this process, or until [`OrderStore::bring_back_replica`].
+    /// Stops using a replica, and closes it in the background, so that its directory can be looked after; once [`Status`] says no
+    /// more that it *is still being closed*, its locks are given back. The SET goes on without it, for the life of this process or
+    /// until [`OrderStore::bring_back_replica`], and remembers up to 1,048,576 orders that it misses. One that failed can be taken
+    /// out too: that closes it.
+    ///
+    /// A replica in memory is gone for good when it is closed: it cannot be brought back.
     ///
     /// # Errors
-    /// [`Error::UnknownSet`], [`Error::NoSuchReplica`]; [`Error::StillNeeded`] when the SET could not go on without it;
-    /// [`Error::WrongState`] when it is away already; [`Error::Closed`].
+    /// Nothing changed then: [`Error::UnknownSet`], [`Error::NoSuchReplica`]; [`Error::StillNeeded`] when too few voting replicas
+    /// would be left to write, to read and to claim an epoch; [`Error::WrongState`] when it is away already; [`Error::Closed`].
     pub fn take_out_replica(&self, set: SetId, index: u8) -> Result<(), Error> {
         self.inner.shard(set)?.take_out_replica(index)
     }
 
     /// Opens a replica again that was taken out, failed or was missing, and lets it vote. Returns once that has begun;
-    /// [`Status`] shows the replica as `returning`, then as what became of it. All ranges of numbers are dirty until the digests
-    /// of all voters agree again.
+    /// [`Status`] shows the replica as `returning`, then as what became of it: `voting`; `limbo` where it holds less than was
+    /// seen synced there; `missing` or `out` with the reason. Opening it and claiming a new epoch for the SET each have the open
+    /// timeout; where too few replicas are there for an epoch it waits for others to return. A voting replica that does not take the
+    /// new epoch in time is out.
+    ///
+    /// All ranges of numbers are dirty until the digests of all voters agree again ([`OrderStore::compared`] waits for it anew).
+    /// What it missed while it was away in *this* process is delivered to it; orders from before stay on the others, and
+    /// reads find them there.
     ///
     /// # Errors
-    /// [`Error::UnknownSet`], [`Error::NoSuchReplica`]; [`Error::WrongState`] when it is in use or returning already;
-    /// [`Error::Closed`].
+    /// [`Error::UnknownSet`], [`Error::NoSuchReplica`]; [`Error::WrongState`] when it is in use, in limbo or returning already;
+    /// [`Error::Closed`]; [`Error::System`] when the system gives no thread for it.
     pub fn bring_back_replica(&self, set: SetId, index: u8) -> Result<(), Error> {
         self.inner.shard(set)?.bring_back_replica(index)
     }
 
-    /// Accepts that what the replicas of a SET in limbo have lost is lost, and lets them vote again. For a SET that cannot go on
-    /// otherwise: an acknowledged order that only they held may be gone. Returns once that has begun; see [`Status`].
+    /// Accepts that what the replicas of a SET in limbo have lost is lost, and lets them vote again, for good. For a SET that cannot
+    /// go on otherwise: an acknowledged order that only they held may be gone, and a number of which neither they nor the voting
+    /// replicas know may be given out again, over an order that a replica still away holds. So bring back first whatever can
+    /// be. Returns once that has begun; see [`Status`]. One whose name cannot be read stays in limbo.
     ///
     /// # Errors
     /// [`Error::UnknownSet`]; [`Error::NothingLost`] when none is in limbo; [`Error::WrongState`] when one is returning already;
@@ -325,7 +337,7 @@ impl OrderStore {
         }
     }
 
-    /// Answers once the replicas' digests were compared, which starts at open; until then strong reads ask all voters.
+    /// Answers once the replicas' digests were compared, which starts at open and anew when a replica returned; until then strong reads ask all voters.
     /// Takes as long as reading every record once. The sums are over all SETs.
     ///
     /// # Errors
@@ -357,7 +369,7 @@ impl OrderStore {
     /// A replica that hangs in its disk is left behind, with its threads and its lock.
     ///
     /// # Errors
-    /// [`Error::System`] when a replica could not end cleanly; what was acknowledged is safe all the same.
+    /// [`Error::System`] when a replica in use could not end cleanly; what was acknowledged is safe all the same.
     pub fn close(&self) -> Pending<()> {
         read::all_ended(self.inner.shards.iter().map(|shard| shard.close()).collect())
     }

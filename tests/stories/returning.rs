@@ -3,8 +3,8 @@
 use crate::bench::*;
 use ordermint::testing::{FaultControl, Faulty, ManualClock};
 use ordermint::{
-    Error, MemoryReplica, NotAttempted, OpenReplica, OrderStore, Quorum, Replica, ReplicaError, ReplicaState, SetConfig, SetId,
-    SledReplica,
+    Error, Group, MemoryReplica, NotAttempted, OpenReplica, OrderStore, Quorum, Replica, ReplicaError, ReplicaState, SetConfig,
+    SetId, SledReplica,
 };
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -174,6 +174,25 @@ fn an_order_that_a_returning_replica_has_silently_lost_is_never_absent() {
     }
 }
 
+/// Replica 1 is slow, so that the comparison has not even begun when the first reads come.
+#[test]
+fn from_the_moment_it_votes_a_returning_replica_is_not_believed_alone() {
+    let bench = Bench::new(3, 2, 2);
+    let store = bench.open();
+    ends(store.compared()).expect("compared");
+    let number = ends(store.create("kept by one")).expect("created").number;
+    bench.faults[0].forget(number);
+    take_out(&store, 2);
+    bench.faults[2].forget(number);
+    bench.faults[1].delay_reads(Duration::from_millis(20));
+    let mut reads: Vec<_> = (0..20).map(|_| store.get(number)).collect();
+    returns(&store, 2);
+    reads.extend((0..12).map(|_| store.get(number)));
+    for read in reads {
+        assert_eq!(ends(read).expect("read").expect("acknowledged").value, "kept by one");
+    }
+}
+
 #[test]
 fn one_that_cannot_return_says_why_within_the_time_and_can_try_again() {
     let bench = Bench::new(3, 2, 2);
@@ -272,6 +291,37 @@ fn what_another_coordinator_has_claimed_does_not_return() {
     ends(store.create("goes on")).expect("two are there");
 }
 
+/// Nobody else could tell: replica 2, which was away at open, has seen more of replica 0 than came back there.
+#[test]
+fn a_returning_replica_is_a_witness_of_the_roll_back_of_another() {
+    let bench = Bench::new(3, 2, 2);
+    let mut acknowledged = Acknowledged::new();
+    let store = bench.open();
+    create_some(&store, "before", 20, &mut acknowledged);
+    drop(store);
+    let away = (*bench.memory[2]).clone();
+    let mut group = Group::new(away.epoch());
+    group.set_peer_marks(vec![1_000, away.marks().peers[1], 0]);
+    away.apply(&group).expect("memory takes it");
+    bench.gone[2].store(true, Ordering::SeqCst);
+    let store = bench.open();
+    create_some(&store, "unaware", 20, &mut acknowledged);
+    bench.gone[2].store(false, Ordering::SeqCst);
+    returns(&store, 2);
+    assert_eq!(replica(&store, 0).state, ReplicaState::Limbo);
+    assert!(reason(&store, 0).contains("replica 2 knows that group 1000"), "{}", reason(&store, 0));
+    until("it has what it missed", || replica(&store, 2).missed == 0);
+    all_are_there(&store, &acknowledged);
+    drop(store);
+    let store = bench.open();
+    assert_eq!(replica(&store, 0).state, ReplicaState::Limbo, "for good");
+    store.accept_loss(bench.set).expect("it is in limbo");
+    assert_eq!(comes_to(&store, 0), ReplicaState::Voting);
+    until_all_agree(&store);
+    drop(store);
+    assert_eq!(replica(&bench.open(), 0).state, ReplicaState::Voting, "its groups go on above the thousandth");
+}
+
 #[test]
 fn a_set_that_had_too_few_at_open_wakes_when_they_return_and_no_number_comes_twice() {
     let bench = Bench::new(3, 2, 2);
@@ -298,38 +348,44 @@ fn a_set_that_had_too_few_at_open_wakes_when_they_return_and_no_number_comes_twi
 
 #[test]
 fn a_set_in_limbo_reads_and_mints_again_once_its_loss_is_accepted() {
-    let bench = Bench::new(3, 2, 2);
-    let mut acknowledged = Acknowledged::new();
-    let store = bench.open();
-    create_some(&store, "before", 1_500, &mut acknowledged);
-    ends(store.raise_floor("2026-11-20".parse().expect("a day"))).expect("raised");
-    drop(store);
-    for index in 0..2 {
-        (*bench.memory[index]).clone().banish("it came back with less").expect("memory takes it");
+    for in_limbo in [2, 3] {
+        let bench = Bench::new(3, 2, 2);
+        let mut acknowledged = Acknowledged::new();
+        let store = bench.open();
+        create_some(&store, "before", 1_500, &mut acknowledged);
+        ends(store.raise_floor("2026-11-20".parse().expect("a day"))).expect("raised");
+        drop(store);
+        for index in 0..in_limbo {
+            (*bench.memory[index]).clone().banish("it came back with less").expect("memory takes it");
+            if in_limbo == 3 {
+                // Their marks are what they lost; the orders still tell which numbers were given out.
+                bench.plant_meta(index, &format!("lease/{}", today()), &0u64.to_be_bytes());
+            }
+        }
+        let store = bench.open();
+        assert_eq!(replica(&store, 0).state, ReplicaState::Limbo);
+        assert!(matches!(store.bring_back_replica(bench.set, 0), Err(Error::WrongState { state: ReplicaState::Limbo, .. })));
+        let first = *acknowledged.keys().next().expect("one");
+        assert!(matches!(ends(store.get(first)), Err(Error::QuorumLost { .. })));
+        assert!(matches!(ends(store.create("no")), Err(Error::NotAttempted { reason: NotAttempted::NoQuorum { .. } })));
+        store.accept_loss(bench.set).expect("there is a loss");
+        for index in 0..3 {
+            assert_eq!(comes_to(&store, index), ReplicaState::Voting, "{}", reason(&store, index));
+        }
+        all_are_there(&store, &acknowledged);
+        until("it takes orders", || status(&store).closed_for_creates.is_none());
+        create_some(&store, "afterwards", 1_500, &mut acknowledged);
+        assert!(matches!(
+            ends(store.scan_page(bench.set, "2026-11-20".parse().expect("a day"), None, 1)),
+            Err(Error::DayDropped { .. })
+        ));
+        until_all_agree(&store);
+        assert_eq!(store.accept_loss(bench.set), Err(Error::NothingLost { set: bench.set }));
+        drop(store);
+        let store = bench.open();
+        assert!(status(&store).replicas.iter().all(|replica| replica.state == ReplicaState::Voting), "for good");
+        all_are_there(&store, &acknowledged);
     }
-    let store = bench.open();
-    assert_eq!(replica(&store, 0).state, ReplicaState::Limbo);
-    assert!(matches!(store.bring_back_replica(bench.set, 0), Err(Error::WrongState { state: ReplicaState::Limbo, .. })));
-    let first = *acknowledged.keys().next().expect("one");
-    assert!(matches!(ends(store.get(first)), Err(Error::QuorumLost { .. })));
-    assert!(matches!(ends(store.create("no")), Err(Error::NotAttempted { reason: NotAttempted::NoQuorum { .. } })));
-    store.accept_loss(bench.set).expect("two are in limbo");
-    for index in 0..2 {
-        assert_eq!(comes_to(&store, index), ReplicaState::Voting, "{}", reason(&store, index));
-    }
-    all_are_there(&store, &acknowledged);
-    until("it takes orders", || status(&store).closed_for_creates.is_none());
-    create_some(&store, "afterwards", 1_500, &mut acknowledged);
-    assert!(matches!(
-        ends(store.scan_page(bench.set, "2026-11-20".parse().expect("a day"), None, 1)),
-        Err(Error::DayDropped { .. })
-    ));
-    until_all_agree(&store);
-    assert_eq!(store.accept_loss(bench.set), Err(Error::NothingLost { set: bench.set }));
-    drop(store);
-    let store = bench.open();
-    assert!(status(&store).replicas.iter().all(|replica| replica.state == ReplicaState::Voting), "for good");
-    all_are_there(&store, &acknowledged);
 }
 
 #[test]

@@ -109,6 +109,8 @@ pub(crate) struct Lane {
     /// Waiting or being written, with what the worker has taken already.
     queued: AtomicUsize,
     queued_bytes: AtomicUsize,
+    /// The last group that was here when it was opened.
+    pub(crate) opened_at: u64,
     /// The last group known to be synced here.
     pub(crate) synced_group: AtomicU64,
     /// The epoch claimed here, under which its groups are written.
@@ -292,6 +294,7 @@ impl Lane {
             reads: Queue::new(),
             queued: AtomicUsize::new(0),
             queued_bytes: AtomicUsize::new(0),
+            opened_at: synced_group,
             synced_group: AtomicU64::new(synced_group),
             claimed: AtomicU32::new(claimed),
             tried: AtomicU32::new(0),
@@ -417,7 +420,7 @@ impl Lane {
     /// A write that this replica was not given.
     pub(crate) fn miss(&self, number: OrderNumber, version: Version) {
         let mut missed = self.missed.lock();
-        if missed.writes.len() < MISSED_MAX || missed.writes.contains_key(&number) {
+        if missed.writes.len() < MISSED_MAX {
             missed.writes.insert(number, version);
         } else {
             missed.overflowed = true;

@@ -36,7 +36,12 @@ enum To {
     Caller(Finish),
     /// Our own code, which does not block: at once, on whatever thread.
     Us(Stands),
+    /// The same, for who settles doubts.
+    Settler(Settle),
 }
+
+/// Called with what was found, and whether it is on W replicas.
+pub(crate) type Settle = Box<dyn FnOnce(&Arc<Core>, Result<(Option<Record>, bool), Error>) + Send>;
 
 /// On whose behalf it is read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,8 +50,8 @@ pub(crate) enum Mode {
     Free,
     /// Of whoever has the turn.
     Turn,
-    /// Of whoever has the turn and settles doubts, the newest of which is named: all voters are asked, and what is older than
-    /// that is found but not written back.
+    /// Of whoever has the turn and settles doubts, the newest of which is named: all voters are asked, and what must be written
+    /// under a newer version is found but not written back.
     Settle(Option<Version>),
 }
 
@@ -71,6 +76,8 @@ struct State {
     write_back: Option<(Record, Mask)>,
     /// It has the turn, and gives it back at its end.
     has_turn: bool,
+    /// What was found is not on W replicas, and is left to who settles doubts.
+    is_unconfirmed: bool,
 }
 
 impl Core {
@@ -110,8 +117,19 @@ impl Core {
     }
 
     /// A strong read for whoever has the turn; `then` is called on any thread of ours.
-    pub(crate) fn read_inline(self: &Arc<Core>, number: OrderNumber, deadline: Instant, mode: Mode, then: Stands) {
-        self.begin_read(number, deadline, Held::default(), mode, To::Us(then));
+    pub(crate) fn read_in_turn(self: &Arc<Core>, number: OrderNumber, deadline: Instant, then: Stands) {
+        self.begin_read(number, deadline, Held::default(), Mode::Turn, To::Us(then));
+    }
+
+    /// A strong read of all voters for whoever settles doubts, the newest of which is named.
+    pub(crate) fn read_to_settle(
+        self: &Arc<Core>,
+        number: OrderNumber,
+        deadline: Instant,
+        newest: Option<Version>,
+        then: Settle,
+    ) {
+        self.begin_read(number, deadline, Held::default(), Mode::Settle(newest), To::Settler(then));
     }
 
     fn begin_read(self: &Arc<Core>, number: OrderNumber, deadline: Instant, held: Held, mode: Mode, to: To) {
@@ -127,7 +145,7 @@ impl Core {
         let silent = self.silent();
         let (mut round, step) = ReadRound::new(self.quorum, voters, asks_all, epoch, self.next_start(voters, silent));
         round.pass_by(silent);
-        let state = State { round, to: Some(to), hurried: false, write_back: None, has_turn: false };
+        let state = State { round, to: Some(to), hurried: false, write_back: None, has_turn: false, is_unconfirmed: false };
         let core = Arc::downgrade(self);
         let op = Arc::new(GetOp { core, number, epoch, deadline, held, mode, began, state: Mutex::new(state) });
         op.act(self, step);
@@ -163,12 +181,29 @@ impl GetOp {
                         self.wait_for_turn(core);
                     }
                 }
-                // It will be written again under a newer version.
-                Mode::Settle(Some(newest)) if record.version < newest => self.end(core, Outcome::Value(record)),
+                Mode::Settle(newest)
+                    if newest.is_some_and(|newest| record.version < newest) || self.has_rivals(core, &record) =>
+                {
+                    self.state.lock().is_unconfirmed = true;
+                    self.end(core, Outcome::Value(record));
+                }
+                Mode::Turn if self.has_rivals(core, &record) => {
+                    let to = self.state.lock().to.take();
+                    if let Some(To::Us(then)) = to {
+                        core.settle(self.number, self.deadline, then);
+                    }
+                }
                 Mode::Turn | Mode::Settle(_) => self.write_back(core, &record, mask),
             },
             Step::Done(outcome) => self.end(core, outcome),
         }
+    }
+
+    /// Whether there may be something newer than what was found on too few replicas, on one that is away: what an earlier process
+    /// left unfinished may have a rival that a later one left. Written back as it is, it would be shown now and give way to the
+    /// rival when that replica returns. So it gets a version of this process, above all of theirs; unless every replica was heard.
+    fn has_rivals(&self, core: &Core, record: &Record) -> bool {
+        !core.is_ours(record.version.epoch) && !self.state.lock().round.heard_all()
     }
 
     fn write_back(self: &Arc<GetOp>, core: &Arc<Core>, record: &Record, mask: Mask) {
@@ -265,11 +300,11 @@ impl GetOp {
     }
 
     fn finish(self: &Arc<GetOp>, core: &Arc<Core>, result: Result<Option<Record>, Error>) {
-        let (to, has_turn) = {
+        let (to, has_turn, is_confirmed) = {
             let mut state = self.state.lock();
             // A silent replica may keep the operation for long; it need not keep what the others answered.
             state.round.forget();
-            (state.to.take(), std::mem::take(&mut state.has_turn))
+            (state.to.take(), std::mem::take(&mut state.has_turn), !state.is_unconfirmed)
         };
         if let (Some(_), Ok(Some(record))) = (&to, &result)
             && !matches!(self.mode, Mode::Settle(_))
@@ -287,6 +322,7 @@ impl GetOp {
                 core.notifier.push(Completion { held: self.held, deliver });
             }
             Some(To::Us(then)) => then(core, result),
+            Some(To::Settler(then)) => then(core, result.map(|record| (record, is_confirmed))),
             None => {}
         }
         if has_turn {
@@ -306,7 +342,7 @@ impl Turn for GetOp {
             self.finish(core, Ok(Some(latest)));
             return core.pass_on(self.number, TurnEnd::Unchanged);
         }
-        if core.is_in_doubt(self.number) {
+        if core.is_in_doubt(self.number) || (!mask.is_empty() && self.has_rivals(core, &record)) {
             let (number, deadline) = (self.number, self.deadline);
             let then = move |core: &Arc<Core>, stands: Result<Option<Record>, Error>| {
                 let end = match &stands {

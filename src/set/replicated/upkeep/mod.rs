@@ -1,4 +1,4 @@
-//! What keeps a SET going beside its requests: opening, leases, deadlines, comparisons, closing, and telling callers.
+//! What keeps a SET going beside its requests: opening, leases, deadlines, comparisons, replicas that return, closing, and telling callers.
 
 pub(super) mod compare;
 pub(super) mod coordinator;
@@ -7,3 +7,4 @@ pub(super) mod leases;
 pub(super) mod notify;
 pub(super) mod open;
 pub(super) mod regroup;
+pub(super) mod reopen;

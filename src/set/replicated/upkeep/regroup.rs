@@ -14,11 +14,12 @@
 use super::compare::Compare;
 use super::coordinator::Event;
 use super::leases::Leases;
-use super::open::{LaneSeed, each_at_once, raise_above_held, read_floor, read_lease_marks, rolled_back};
+use super::open::{LaneSeed, raise_above_held, read_floor, read_lease_marks};
+use super::reopen::{Found, install, open_again};
 use crate::error::Error;
 use crate::order::Day;
 use crate::quorum::Mask;
-use crate::replica::{Group, Replica, ReplicaError, Standing};
+use crate::replica::{Group, Replica, ReplicaError};
 use crate::set::ReplicaState;
 use crate::set::replicated::Core;
 use crate::set::replicated::lanes::lane::{Job, Lane, Role};
@@ -26,7 +27,7 @@ use crate::set::replicated::lanes::worker::guarded;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// What the coordinator is told of replicas that return.
 pub(crate) enum News {
@@ -44,13 +45,6 @@ pub(crate) enum News {
 pub(crate) struct Newcomer {
     index: u8,
     /// Why it was in limbo, if it was.
-    limbo: Option<String>,
-}
-
-/// A replica opened again.
-pub(crate) struct Found {
-    replica: Arc<dyn Replica>,
-    /// Why it may not vote, if it may not.
     limbo: Option<String>,
 }
 
@@ -75,6 +69,8 @@ pub(crate) struct Regroup {
     ready: Vec<Newcomer>,
     claim: Option<Claim>,
     attempts: u64,
+    /// The last epoch asked for: one that hangs may take it late.
+    newest: u32,
 }
 
 /// A claim under way.
@@ -88,9 +84,6 @@ struct Claim {
     reading: bool,
     deadline: Instant,
 }
-
-/// How often it is looked whether what is in the way of opening is gone.
-const TRY_AGAIN: Duration = Duration::from_millis(20);
 
 impl Core {
     pub(crate) fn take_out_replica(&self, index: u8) -> Result<(), Error> {
@@ -193,60 +186,6 @@ fn state_of(role: &Role) -> ReplicaState {
     }
 }
 
-/// Opens the replica of a lane that was closed, within the open timeout.
-fn open_again(core: &Core, lane: &Arc<Lane>) -> Result<Found, ReplicaError> {
-    let timeout = core.settings.open_timeout;
-    let until = Instant::now() + timeout;
-    // Not all replicas have locks of their own; two lives of one must not write at once.
-    while lane.is_open() {
-        if Instant::now() >= until {
-            let waited_ms = timeout.as_millis();
-            let reason =
-                format!("the call in which it hung has not ended within {waited_ms} ms; its directory is in use until then");
-            return Err(ReplicaError::Out { reason });
-        }
-        std::thread::sleep(TRY_AGAIN);
-    }
-    loop {
-        let (lane, (first, current)) = (Arc::clone(lane), (core.first_epoch.load(Ordering::Acquire), core.epoch()));
-        let look = move || look(&lane, first, current);
-        let mut results = each_at_once(until.saturating_duration_since(Instant::now()), vec![look]);
-        match results.pop() {
-            // A reader may still be inside the earlier life of it.
-            Some(Err(ReplicaError::InUse { .. })) if Instant::now() + TRY_AGAIN < until => std::thread::sleep(TRY_AGAIN),
-            Some(result) => return result,
-            None => return Err(ReplicaError::Closed),
-        }
-    }
-}
-
-/// Opens the replica and holds it against what is known of it.
-fn look(lane: &Lane, first_epoch: u32, current: u32) -> Result<Found, ReplicaError> {
-    let replica = (lane.reopen)()?;
-    let epoch = replica.epoch();
-    if first_epoch > 0 && epoch >= first_epoch && epoch > lane.tried.load(Ordering::Relaxed) {
-        // Numbers may have been given out there of which this process knows nothing.
-        let _ = guarded(|| replica.close());
-        let reason = format!(
-            "epoch {epoch} was claimed there by another coordinator, beside {current} of this one; the store must be opened anew"
-        );
-        return Err(ReplicaError::Out { reason });
-    }
-    let limbo = match replica.standing() {
-        Standing::Limbo { reason, .. } => Some(reason),
-        Standing::Fresh | Standing::Voting(_) => {
-            let (own, seen) = (replica.marks().own, lane.synced_group.load(Ordering::Relaxed));
-            let reason = (own < seen).then(|| rolled_back(own, "this process knows", seen));
-            // Made durable, since the next clean close would hide the loss.
-            if let Some(reason) = &reason {
-                guarded(|| replica.banish(reason)).map_err(|error| ReplicaError::Out { reason: format!("{reason}; {error}") })?;
-            }
-            reason
-        }
-    };
-    Ok(Found { replica, limbo })
-}
-
 impl News {
     /// The SET is being closed.
     pub(crate) fn come_to_nothing(self, core: &Core) {
@@ -263,7 +202,8 @@ impl Regroup {
             News::LossAccepted(newcomers) => self.ready.extend(newcomers),
             News::Opened { index, life, result } => {
                 if core.lane(index).life == life {
-                    self.ready.extend(install(core, index, result));
+                    let votes = install(core, index, result);
+                    self.ready.extend(votes.then_some(Newcomer { index, limbo: None }));
                 }
             }
             News::Claimed { attempt, index, result } => {
@@ -333,13 +273,14 @@ impl Regroup {
             return;
         }
         let newest = core.lanes().map(|lane| lane.claimed.load(Ordering::Relaxed).max(lane.tried.load(Ordering::Relaxed))).max();
-        let Some(epoch) = newest.unwrap_or(0).max(core.epoch()).checked_add(1) else {
+        let Some(epoch) = newest.unwrap_or(0).max(core.epoch()).max(self.newest).checked_add(1) else {
             for newcomer in std::mem::take(&mut self.ready) {
                 core.turn_away(newcomer.index, ReplicaError::Out { reason: "no epoch is left".to_owned() });
             }
             return;
         };
         self.attempts += 1;
+        self.newest = epoch;
         let attempt = self.attempts;
         let newcomers = std::mem::take(&mut self.ready);
         let deadline = Instant::now() + core.settings.open_timeout;
@@ -348,7 +289,6 @@ impl Regroup {
             let newcomer = newcomers.iter().find(|newcomer| newcomer.index == index);
             let (map, readmit) = (newcomer.map(|_| core.map.clone()), newcomer.is_some_and(|newcomer| newcomer.limbo.is_some()));
             lane.tell_step("it takes a new epoch");
-            lane.tried.fetch_max(epoch, Ordering::Relaxed);
             let Some(post) = core.poster() else { return };
             let run = Box::new(move |lane: &Lane, replica: &dyn Replica| {
                 let result = claim_on(lane, replica, epoch, readmit, map);
@@ -361,35 +301,6 @@ impl Regroup {
         }
         self.claim = Some(Claim { attempt, epoch, newcomers, waiting: asked, took: Mask::NONE, reading: false, deadline });
     }
-}
-
-/// Gives an opened replica its lane. Returns it if it can go on to vote.
-fn install(core: &Arc<Core>, index: u8, result: Result<Found, ReplicaError>) -> Option<Newcomer> {
-    let old = core.lane(index);
-    let found = match result {
-        Ok(found) => found,
-        Err(error) => {
-            let role = if matches!(error, ReplicaError::Missing { .. }) { Role::Missing(error) } else { Role::Out(error) };
-            core.change_roles(|| old.set_role(role));
-            return None;
-        }
-    };
-    let votes = found.limbo.is_none();
-    let role = found.limbo.map_or_else(|| Role::Returning("it was opened".to_owned()), Role::Limbo);
-    // What it knows of those who are away as well must not be forgotten by the next group.
-    for (peer, seen) in core.lanes().zip(found.replica.marks().peers) {
-        if peer.index != index && !peer.is_open() {
-            peer.synced_group.fetch_max(seen, Ordering::Relaxed);
-        }
-    }
-    let lane = Arc::new(old.next_life(found.replica, role, &core.settings));
-    if let Err(error) = core.start_lane(&lane) {
-        lane.close();
-        core.change_roles(|| old.set_role(Role::Out(ReplicaError::Out { reason: error.to_string() })));
-        return None;
-    }
-    core.change_roles(|| core.lanes[usize::from(index)].store(lane));
-    votes.then_some(Newcomer { index, limbo: None })
 }
 
 /// Claims an epoch, on the replica's worker; a newcomer leaves limbo first and is given the map after.
@@ -413,6 +324,8 @@ fn claim_on(
         // It counts as one group, above all that was seen.
         lane.synced_group.fetch_add(1, Ordering::Relaxed);
     }
+    // Only now: an epoch that this process wanted and another one claimed is not this one's.
+    lane.tried.fetch_max(epoch, Ordering::Relaxed);
     guarded(|| replica.claim(epoch)).map_err(Refusal::Failed)?;
     lane.claimed.store(epoch, Ordering::Release);
     if let Some((key, value)) = map {

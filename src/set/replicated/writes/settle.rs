@@ -10,7 +10,6 @@ use crate::pending::{Pending, Promise};
 use crate::replica::{Draft, Kind, Record, Version};
 use crate::set::Resolved;
 use crate::set::replicated::Core;
-use crate::set::replicated::reads::get::Mode;
 use crate::set::replicated::upkeep::coordinator::Timed;
 use crate::set::replicated::upkeep::notify::{Completion, Deliver, Held};
 use parking_lot::Mutex;
@@ -34,7 +33,7 @@ impl Core {
         }
         match latest.or_else(|| self.recent.get(number)) {
             Some(record) => then(self, Ok(Some(record))),
-            None => self.read_inline(number, deadline, Mode::Turn, then),
+            None => self.read_in_turn(number, deadline, then),
         }
     }
 
@@ -42,8 +41,8 @@ impl Core {
     pub(crate) fn settle(self: &Arc<Core>, number: OrderNumber, deadline: Instant, then: Stands) {
         self.begin_settling(number);
         let newest = self.doubts.lock().newest(number);
-        let settled = move |core: &Arc<Core>, found: Result<Option<Record>, Error>| {
-            let found = match found {
+        let settled = move |core: &Arc<Core>, found: Result<(Option<Record>, bool), Error>| {
+            let (found, is_confirmed) = match found {
                 Ok(found) => found,
                 Err(error) => {
                     core.land(number, None);
@@ -51,17 +50,17 @@ impl Core {
                 }
             };
             let version = found.as_ref().map_or(Version::default(), |record| record.version);
-            if newest.is_none_or(|newest| version >= newest) {
-                core.doubts.lock().settle(number, version, None);
-                if let Some(record) = &found {
-                    core.recent.written(number, record);
-                }
-                core.land(number, found.as_ref());
-                return then(core, Ok(found));
+            if !is_confirmed || newest.is_some_and(|newest| version < newest) {
+                return core.write_again(number, found, deadline, then);
             }
-            core.write_again(number, found, deadline, then);
+            core.doubts.lock().settle(number, version, None);
+            if let Some(record) = &found {
+                core.recent.written(number, record);
+            }
+            core.land(number, found.as_ref());
+            then(core, Ok(found));
         };
-        self.read_inline(number, deadline, Mode::Settle(newest), Box::new(settled));
+        self.read_to_settle(number, deadline, newest, Box::new(settled));
     }
 
     /// Writes what was found under a newer version than any in doubt; where nothing was found, that there is nothing.
@@ -73,7 +72,13 @@ impl Core {
         };
         let written = move |core: &Arc<Core>, written| match written {
             Written::Stored(record) => {
-                core.doubts.lock().settle(number, record.version, Some(copied));
+                let mut doubts = core.doubts.lock();
+                doubts.settle(number, record.version, Some(copied));
+                // It may have been found without ever having been in doubt here: an earlier process left it.
+                if copied != Version::default() && doubts.known(WriteToken { number, version: copied }) == Known::Never {
+                    doubts.remember(number, copied, Resolved::Applied);
+                }
+                drop(doubts);
                 then(core, Ok(Some(record)));
             }
             Written::InDoubt(_) => then(core, Err(Error::Unconfirmed { number, need: core.quorum.w() })),

@@ -6,12 +6,13 @@
 //!   each, unique over threads, restarts, kills and wrong clocks.
 //! * **SETs**, up to 1,000 of them, with threads, queues and files of their own, so that a fault stays where it is. The number of an
 //!   order names its SET; nothing has to be looked up.
-//! * **A store** of N copies of each order, in N directories, of which R answer a read and W must have synced a write.
+//! * **A store** of N copies of each order, in N directories, of which R answer a read and W must have synced a write. Orders change by
+//!   compare and set ([`OrderStore::update`]) or by closures in turn, many to a write ([`OrderStore::modify`]).
 //!
 //! # A complete program
 //!
 //! ```
-//! use ordermint::{Error, OrderStore, Quorum, SetConfig, SetId};
+//! use ordermint::{Change, Error, OrderStore, Quorum, SetConfig, SetId};
 //!
 //! fn main() -> Result<(), Error> {
 //!     let home = std::env::temp_dir().join(format!("ordermint-front-page-{}", std::process::id()));
@@ -33,6 +34,13 @@
 //!
 //!     let order = store.get(placed.number).wait()?.expect("an acknowledged order is there");
 //!     assert_eq!(order.value, "two tickets to Shenzhen");
+//!
+//!     // Compare and set: written if the order still stands at that version.
+//!     let sent = store.update(order.number, order.version, "sent").wait()?;
+//!     // A crowd takes turns, and shares writes.
+//!     let seen = store.modify(order.number, |order| Change::write([&order.value[..], b", seen"].concat(), order.version)).wait()?;
+//!     assert_eq!(seen.output, sent);
+//!
 //!     assert_eq!(store.scan(set, placed.number.day()).count(), 4);
 //!
 //!     store.close().wait()?;
@@ -47,23 +55,26 @@
 //!    its SET's replicas is intact.
 //! 2. An order is acknowledged when it is synced (`fdatasync`) on W replicas, and not before. It is not lost while at most W - 1
 //!    replicas of its SET are lost.
-//! 3. With R + W > N a read sees every write that was acknowledged before it. *Absent* is an answer of R replicas, never a guess:
-//!    what is damaged, missing or slow counts as unknown.
-//! 4. Every operation ends at its deadline, and the error says whether anything was sent.
+//! 3. With R + W > N each order is linearizable: a strong read sees every write that was acknowledged before it, of all updates
+//!    made for one version at most one wins, and each closure sees all that took effect before it. *Absent* is an answer of R
+//!    replicas, never a guess: what is damaged, missing or slow counts as unknown.
+//! 4. Every operation ends at its deadline, and the error says whether anything was sent. What was sent and not confirmed can be
+//!    settled for good: [`OrderStore::resolve`].
 //! 5. Untrusted numbers, garbled files and absurd settings give a typed error: no panic crosses the API.
 //!
 //! # What it does not promise
 //!
 //! * Orders that outlive the machine. The replicas are directories of one process; those on one disk die with it.
 //! * Fail-over between SETs. A create whose SET cannot take it is [`NotAttempted`]; a retry may pick another.
-//! * Healing. A replica that was lost or fell behind stays so: its peers carry on and [`OrderStore::status`] names it, but nothing
-//!   copies orders to it yet. Reads write back what they find on too few replicas, and no more.
-//! * Reads that do without a hanging replica right after opening. Until the replicas were compared ([`OrderStore::compared`]), and
-//!   later where they differ, a read waits for all voting replicas; one that hangs makes it end at its deadline.
+//! * Healing. A replica that went away can be brought back ([`OrderStore::bring_back_replica`]) and is given what it missed, as far
+//!   as that is remembered. Nothing copies to it what else it lacks: its peers carry on and [`OrderStore::status`] names it. Reads
+//!   write back what they find on too few replicas, and no more.
+//! * Fast reads right after opening, or after a replica returned. Until the replicas were compared ([`OrderStore::compared`]), and
+//!   later where they differ, a read waits for all voting replicas, about a second for one that hangs.
 //! * New numbers from an old copy. A store that was put back from a backup, or made anew where all its directories were gone, gives
 //!   out again what it gave out before: open an existing store by [`Builder::home`] alone, which never makes one.
 //! * An order between the numbers of different processes or SETs; secrecy (the check digit is no signature).
-//! * Updates, deletes, dropping of days, more SETs or another quorum for a store that exists. Orders are created, read and scanned.
+//! * Deletes, transactions over several orders, request keys, dropping of days, more SETs or another quorum for a store that exists.
 //! * Safety when two programs use copies of one directory. On one directory the second gets [`Error::InUse`].
 //!
 //! # Where to go on

@@ -269,6 +269,12 @@ impl Core {
         self.voters().iter().filter(|index| self.lane(*index).is_silent()).collect()
     }
 
+    /// Those that a question under way is not waiting for: the silent, and who does not vote any more.
+    fn passed_by(&self) -> Mask {
+        let voters = self.voters();
+        (0..self.quorum.n()).filter(|index| !voters.contains(*index) || self.lane(*index).is_silent()).collect()
+    }
+
     /// What is wrong with the replicas that do not vote.
     fn faults(&self) -> Vec<(u8, ReplicaError)> {
         self.lanes().filter_map(|lane| Some((lane.index, lane.role().fault()?))).collect()

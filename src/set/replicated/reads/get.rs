@@ -379,7 +379,7 @@ impl Timed for GetOp {
         if !std::mem::replace(&mut state.hurried, true) {
             steps.push(state.round.hurry());
         }
-        state.round.pass_by(core.silent());
+        state.round.pass_by(core.passed_by());
         steps.push(state.round.decide());
         drop(state);
         for step in steps {

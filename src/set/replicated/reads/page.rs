@@ -256,7 +256,7 @@ impl Timed for PageOp {
             return None;
         }
         state.hurried = true;
-        state.silent = core.silent();
+        state.silent = core.passed_by();
         drop(state);
         self.ask(core, self.voters);
         self.proceed(core);

@@ -217,7 +217,7 @@ impl Compare {
             Phase::Idle => return now + AGAIN_AFTER,
         };
         if !waiting.is_empty() {
-            if waiting.minus(core.silent()).is_empty() {
+            if waiting.minus(core.passed_by()).is_empty() {
                 let turn = self.turn;
                 for index in waiting.iter() {
                     match self.phase {

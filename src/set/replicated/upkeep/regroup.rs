@@ -69,6 +69,8 @@ pub(crate) struct Regroup {
     ready: Vec<Newcomer>,
     claim: Option<Claim>,
     attempts: u64,
+    /// The last epoch asked for: one that hangs may take it late.
+    newest: u32,
 }
 
 /// A claim under way.
@@ -271,13 +273,14 @@ impl Regroup {
             return;
         }
         let newest = core.lanes().map(|lane| lane.claimed.load(Ordering::Relaxed).max(lane.tried.load(Ordering::Relaxed))).max();
-        let Some(epoch) = newest.unwrap_or(0).max(core.epoch()).checked_add(1) else {
+        let Some(epoch) = newest.unwrap_or(0).max(core.epoch()).max(self.newest).checked_add(1) else {
             for newcomer in std::mem::take(&mut self.ready) {
                 core.turn_away(newcomer.index, ReplicaError::Out { reason: "no epoch is left".to_owned() });
             }
             return;
         };
         self.attempts += 1;
+        self.newest = epoch;
         let attempt = self.attempts;
         let newcomers = std::mem::take(&mut self.ready);
         let deadline = Instant::now() + core.settings.open_timeout;
@@ -286,7 +289,6 @@ impl Regroup {
             let newcomer = newcomers.iter().find(|newcomer| newcomer.index == index);
             let (map, readmit) = (newcomer.map(|_| core.map.clone()), newcomer.is_some_and(|newcomer| newcomer.limbo.is_some()));
             lane.tell_step("it takes a new epoch");
-            lane.tried.fetch_max(epoch, Ordering::Relaxed);
             let Some(post) = core.poster() else { return };
             let run = Box::new(move |lane: &Lane, replica: &dyn Replica| {
                 let result = claim_on(lane, replica, epoch, readmit, map);
@@ -322,6 +324,8 @@ fn claim_on(
         // It counts as one group, above all that was seen.
         lane.synced_group.fetch_add(1, Ordering::Relaxed);
     }
+    // Only now: an epoch that this process wanted and another one claimed is not this one's.
+    lane.tried.fetch_max(epoch, Ordering::Relaxed);
     guarded(|| replica.claim(epoch)).map_err(Refusal::Failed)?;
     lane.claimed.store(epoch, Ordering::Release);
     if let Some((key, value)) = map {

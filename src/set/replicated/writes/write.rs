@@ -91,9 +91,7 @@ impl Core {
         let state = Mutex::new(State { tally: Tally::new(self.quorum.w(), takers), then: Some(then) });
         let op = Arc::new(WriteOp { core: Arc::downgrade(self), record, number, copies, deadline, state });
         self.take_off(number, version);
-        for index in voters.minus(takers).iter() {
-            self.lane(index).miss(number, version);
-        }
+        self.miss_beside(takers, number, version);
         let mut failed = Vec::new();
         for index in takers.iter() {
             let answer = Arc::clone(&op);

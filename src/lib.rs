@@ -87,7 +87,7 @@
 //! # Features
 //!
 //! None is on by default. `serde`: numbers, days and SET ids as serde values. `testing`: the conformance suite for replicas, a
-//! replica that misbehaves on command, a clock set by hand.
+//! replica that misbehaves on command, a clock set by hand, a recorder of histories.
 
 #![forbid(unsafe_code)]
 

@@ -181,8 +181,8 @@ impl<'a> Session<'a> {
             Ok(resolved) if !life.was_killed() => {
                 assert!(self.desk.recorder.settle(token, resolved), "{token} was settled otherwise before than {resolved:?}");
                 self.desk.tally.add(match resolved {
-                    Resolved::Applied => "settled as done meanwhile",
-                    Resolved::NotApplied => "settled as not done meanwhile",
+                    Resolved::Applied => "settled as done",
+                    Resolved::NotApplied => "settled as not done",
                 });
             }
             Err(Error::Superseded { .. }) => self.desk.tally.add("superseded meanwhile"),

@@ -56,6 +56,8 @@ pub(crate) struct Mail {
 struct MailState {
     events: VecDeque<Event>,
     wake: bool,
+    /// Nobody reads it any more.
+    ended: bool,
 }
 
 /// What waits for its time.
@@ -109,6 +111,11 @@ impl Core {
             // These two say nothing but "look around", so one of them is enough, however many creates wait.
             Event::Wake | Event::NumbersWanted if state.wake => return,
             Event::Wake | Event::NumbersWanted => state.wake = true,
+            // A replica that was opened too late must not lie here with its lock for as long as anybody holds a handle.
+            Event::Regroup(news) if state.ended => {
+                drop(state);
+                return news.come_to_nothing(self);
+            }
             event => state.events.push_back(event),
         }
         drop(state);
@@ -240,6 +247,16 @@ pub(crate) fn run(core: &Arc<Core>, mut leases: Leases, mut compare: Compare, mu
             }
             if shutdown.waiting.is_empty() || now >= shutdown.deadline {
                 shutdown.finish(core);
+                let left = {
+                    let mut state = core.mail.state.lock();
+                    state.ended = true;
+                    std::mem::take(&mut state.events)
+                };
+                for event in left {
+                    if let Event::Regroup(news) = event {
+                        news.come_to_nothing(core);
+                    }
+                }
                 return;
             }
             next = next.min(shutdown.deadline);

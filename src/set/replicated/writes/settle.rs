@@ -84,6 +84,8 @@ impl Core {
             Written::InDoubt(_) => then(core, Err(Error::Unconfirmed { number, need: core.quorum.w() })),
             Written::NotSent(error) => {
                 core.land(number, None);
+                // Whoever reads did not ask for anything to be written.
+                let error = if error == Error::Closed { error } else { Error::Unconfirmed { number, need: core.quorum.w() } };
                 then(core, Err(error));
             }
         };

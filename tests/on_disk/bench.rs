@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Far longer than anything here may take; only what hangs takes longer.
-pub(crate) const AGES: Duration = Duration::from_secs(120);
+pub(crate) const AGES: Duration = Duration::from_secs(60);
 
 pub(crate) const SET: SetId = match SetId::new(7) {
     Ok(set) => set,

@@ -25,33 +25,41 @@ pub(crate) fn today() -> Day {
 
 /// Directories `0`, `1`, ... for the replicas of one SET.
 pub(crate) struct Disk {
-    home: tempfile::TempDir,
+    home: PathBuf,
+    /// Removes it; `None` where it is somebody else's.
+    _temporary: Option<tempfile::TempDir>,
     pub(crate) dirs: Vec<PathBuf>,
     pub(crate) quorum: Quorum,
 }
 
 impl Disk {
     pub(crate) fn new() -> Disk {
-        let home = tempfile::tempdir().expect("a temporary directory");
-        let dirs = (0..3).map(|index| home.path().join(index.to_string())).collect();
-        Disk { home, dirs, quorum: Quorum::new(3, 2, 2).expect("a quorum") }
+        let temporary = tempfile::tempdir().expect("a temporary directory");
+        let disk = Disk::at(temporary.path().to_owned());
+        Disk { _temporary: Some(temporary), ..disk }
+    }
+
+    /// In a directory that is there.
+    pub(crate) fn at(home: PathBuf) -> Disk {
+        let dirs = (0..3).map(|index| home.join(index.to_string())).collect();
+        Disk { home, _temporary: None, dirs, quorum: Quorum::new(3, 2, 2).expect("a quorum") }
     }
 
     /// The same once more, elsewhere. Only while it is closed.
     pub(crate) fn copied(&self) -> Disk {
         let other = Disk::new();
-        copy(self.home.path(), other.home.path());
+        copy(&self.home, &other.home);
         other
     }
 
     /// A place beside the replicas.
     pub(crate) fn aside(&self, name: &str) -> PathBuf {
-        self.home.path().join("aside").join(name)
+        self.home.join("aside").join(name)
     }
 
     pub(crate) fn builder(&self) -> Builder {
         // Relative, so that a copy of it all is the same store.
-        builder(self.quorum, ["0", "1", "2"].map(PathBuf::from).to_vec()).home(self.home.path())
+        builder(self.quorum, ["0", "1", "2"].map(PathBuf::from).to_vec()).home(&self.home)
     }
 
     pub(crate) fn open(&self) -> OrderStore {

@@ -213,7 +213,8 @@ impl Book {
             let order = order.unwrap_or_else(|| panic!("{told}: {number} was acknowledged and is gone"));
             assert_same(&order, acknowledged, told);
         }
-        let scanned: Vec<Order> = store.scan(SET, today()).collect::<Result<_, _>>().unwrap_or_else(|error| panic!("{told}: {error}"));
+        let scanned: Vec<Order> =
+            store.scan(SET, today()).collect::<Result<_, _>>().unwrap_or_else(|error| panic!("{told}: {error}"));
         let numbers: Vec<OrderNumber> = scanned.iter().map(|order| order.number).collect();
         assert_eq!(numbers, self.numbers(), "{told}: scanned");
         for (order, acknowledged) in scanned.iter().zip(self.0.values()) {

@@ -198,7 +198,10 @@ fn a_rotten_copy_is_read_around_two_cost_the_read_and_three_are_said_to_be_corru
             close(store);
             let alone = disk.replica(0);
             for number in spoilt {
-                assert!(matches!(alone.get(number), Ok(Lookup::Found(record)) if record.version == book.0[&number].0), "{number}");
+                assert!(
+                    matches!(alone.get(number), Ok(Lookup::Found(record)) if record.version == book.0[&number].0),
+                    "{number}"
+                );
             }
             assert_eq!(held_by(&alone).map(|(held, damaged)| (held.len(), damaged)), Ok((numbers.len(), false)));
         } else {

@@ -340,7 +340,10 @@ fn a_device_that_hangs_for_ever_holds_up_neither_changes_nor_close() {
         let (number, version, value) = (parts.next(), parts.next(), parts.next());
         let number = number.expect("a number").parse().expect("a number");
         let order = ends(store.get(number)).expect("read").expect("there");
-        assert_eq!((order.version.to_string().as_str(), &order.value[..]), (version.expect("a version"), value.expect("a value").as_bytes()));
+        assert_eq!(
+            (order.version.to_string().as_str(), &order.value[..]),
+            (version.expect("a version"), value.expect("a value").as_bytes())
+        );
         count += 1;
     }
     assert_eq!(count, 45);

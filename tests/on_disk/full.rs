@@ -6,8 +6,9 @@ use crate::common::say;
 use crate::common::tmpfs::Tmpfs;
 use ordermint::{Error, NotAttempted, Quorum, ReplicaState, Version};
 
-/// More would never fit.
-const CHANGES_MAX: usize = 20_000;
+/// As much would never fit. Orders are added all the while: sled uses the space of old versions again.
+const ROUNDS_MAX: usize = 400;
+const ROUND: usize = 20;
 
 fn payload(at: usize) -> String {
     format!("{at} {}", "x".repeat(6_000 + at % 1_000))
@@ -20,21 +21,25 @@ fn changes_that_fill_the_disk_of_all_replicas_fail_with_a_typed_error_and_take_n
     let open = || builder(Quorum::new(3, 2, 2).expect("a quorum"), dirs.clone()).open().expect("the store opens");
     let store = open();
     let mut book = Book::default();
-    book.create(&store, "order", 20);
-    let numbers = book.numbers();
     let (mut at, mut doubts, mut refused) = (0, Vec::new(), 0);
-    // In rounds, each order once in each, so that groups are large; until nobody takes any.
+    // Rounds of new orders and of changes of earlier ones, until nobody takes any.
     while refused == 0 {
-        assert!(at < CHANGES_MAX, "the disk never filled up");
-        let round: Vec<_> = (at..).zip(&numbers).map(|(at, number)| (at, *number, store.update(*number, book.0[number].0, payload(at)))).collect();
-        at += numbers.len();
-        for (at, number, update) in round {
-            match ends(update) {
-                Ok(version) => drop(book.0.insert(number, (version, payload(at)))),
+        assert!(at < ROUNDS_MAX * ROUND, "the disk never filled up");
+        let created: Vec<_> = (at..at + ROUND).map(|at| (at, store.create(payload(at)))).collect();
+        let updated: Vec<_> =
+            book.0.iter().step_by(1 + book.0.len() / ROUND).map(|(number, (version, _))| (*number, *version)).collect();
+        let updated: Vec<_> = (at + ROUND..)
+            .zip(updated)
+            .map(|(at, (number, version))| (at, store.update(number, version, payload(at)), number))
+            .collect();
+        at += 2 * ROUND;
+        let created = created.into_iter().map(|(at, pending)| (at, ends(pending).map(|placed| (placed.number, placed.version))));
+        let updated = updated.into_iter().map(|(at, pending, number)| (at, ends(pending).map(|version| (number, version))));
+        for (at, result) in created.chain(updated) {
+            match result {
+                Ok((number, version)) => drop(book.0.insert(number, (version, payload(at)))),
                 Err(Error::Ambiguous { token, .. }) => doubts.push((token, payload(at))),
                 Err(Error::NotAttempted { reason: NotAttempted::NoQuorum { .. } } | Error::QuorumLost { .. }) => refused += 1,
-                // A write in doubt was rolled forward by the one behind it.
-                Err(Error::Unconfirmed { .. } | Error::VersionMismatch { .. }) => {}
                 Err(other) => panic!("{other:?}"),
             }
         }
@@ -48,6 +53,7 @@ fn changes_that_fill_the_disk_of_all_replicas_fail_with_a_typed_error_and_take_n
 
     disk.remount("size=256m");
     let store = open();
+    let numbers = book.numbers();
     for number in &numbers {
         let order = ends(store.get(*number)).expect("readable").expect("there");
         let (version, value) = &book.0[number];
@@ -58,12 +64,21 @@ fn changes_that_fill_the_disk_of_all_replicas_fail_with_a_typed_error_and_take_n
         let read = (order.version, String::from_utf8(order.value.to_vec()).expect("text"));
         book.0.insert(*number, read);
     }
+    // New orders in doubt are there or not, for good.
+    for (token, payload) in &doubts {
+        if !book.0.contains_key(&token.number)
+            && let Some(order) = ends(store.get(token.number)).expect("readable")
+        {
+            assert_eq!((order.version, &order.value[..]), (token.version, payload.as_bytes()), "{token}");
+            book.0.insert(token.number, (order.version, payload.clone()));
+        }
+    }
     book.assert_stands(&store, "with room again");
     book.change(&store, "afterwards", &numbers);
     book.create(&store, "new", 20);
     book.assert_stands(&store, "changed since");
     close(store);
-    say(&format!("three full replicas after {at} changes: {} in doubt, {refused} refused, none taken back", doubts.len()));
+    say(&format!("three full replicas after {at} writes: {} in doubt, {refused} refused, none taken back", doubts.len()));
 }
 
 #[test]
@@ -75,22 +90,28 @@ fn one_replica_on_a_full_disk_costs_no_change_and_catches_up_when_there_is_room(
     let open = || builder(Quorum::new(3, 2, 2).expect("a quorum"), dirs.clone()).open().expect("the store opens");
     let store = open();
     let mut book = Book::default();
-    book.create(&store, "order", 20);
-    let numbers = book.numbers();
-    let mut at = 0;
-    let mut change_all = |book: &mut Book| {
-        let round: Vec<_> = numbers.iter().map(|number| (*number, store.update(*number, book.0[number].0, payload(at)))).collect();
-        for (number, update) in round {
-            let version: Version = ends(update).unwrap_or_else(|error| panic!("{number}: {error}"));
-            book.0.insert(number, (version, payload(at)));
+    let mut rounds = 0;
+    let mut round = |book: &mut Book| {
+        assert!(rounds < ROUNDS_MAX, "the disk never filled up");
+        rounds += 1;
+        let created: Vec<_> = (0..ROUND).map(|at| (payload(at), store.create(payload(at)))).collect();
+        let numbers: Vec<_> = book.numbers().into_iter().step_by(1 + book.0.len() / ROUND).collect();
+        let text = payload(rounds);
+        let updated: Vec<_> = numbers.iter().map(|number| (*number, store.update(*number, book.0[number].0, &text))).collect();
+        for (text, pending) in created {
+            let placed = ends(pending).expect("two of three will do");
+            book.0.insert(placed.number, (placed.version, text));
         }
-        at += 1;
+        for (number, pending) in updated {
+            let version: Version = ends(pending).unwrap_or_else(|error| panic!("{number}: {error}"));
+            book.0.insert(number, (version, text.clone()));
+        }
     };
     while replica(&store, 2).state == ReplicaState::Voting {
-        change_all(&mut book);
+        round(&mut book);
     }
     for _ in 0..3 {
-        change_all(&mut book);
+        round(&mut book);
     }
     let reason = replica(&store, 2).reason.expect("it is said why");
     assert!(reason.contains("no space left"), "{reason}");
@@ -103,6 +124,7 @@ fn one_replica_on_a_full_disk_costs_no_change_and_catches_up_when_there_is_room(
     until_all_have_it(&store);
     take_out(&store, 0);
     book.assert_stands(&store, "with it and one other");
+    let numbers = book.numbers();
     book.change(&store, "afterwards", &numbers);
     book.assert_stands(&store, "changed since");
     close(store);
@@ -110,5 +132,5 @@ fn one_replica_on_a_full_disk_costs_no_change_and_catches_up_when_there_is_room(
     assert!(store.status().sets[0].replicas.iter().all(|replica| replica.state == ReplicaState::Voting));
     book.assert_stands(&store, "opened again");
     close(store);
-    say(&format!("one full replica: {} changes, all acknowledged", at * numbers.len()));
+    say(&format!("one full replica: {} orders and changes of them, all acknowledged", numbers.len()));
 }

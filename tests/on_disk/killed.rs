@@ -253,7 +253,9 @@ fn what_was_acknowledged_or_shown_before_a_kill_is_never_taken_back() {
     close(store);
     let acknowledged: u64 = book.values().map(|told| told.acknowledged).sum();
     let seen: usize = book.values().map(|told| told.contents.len()).sum();
-    say(&format!("{kills} kills, {early} of them early: {acknowledged} changes acknowledged, {seen} versions shown, none taken back"));
+    say(&format!(
+        "{kills} kills, {early} of them early: {acknowledged} changes acknowledged, {seen} versions shown, none taken back"
+    ));
     assert!(acknowledged > 50 * kills as u64, "only {acknowledged} changes were acknowledged");
 }
 

@@ -5,7 +5,10 @@
 use crate::bench::*;
 use crate::common::say;
 use crate::delay::{Shim, SlowDir};
-use ordermint::{Change, Error, OrderNumber, OrderStore, Quorum, ReplicaState, Resolved, Version, WriteToken};
+use ordermint::{
+    Change, Error, Group, Kind, OpenReplica, Order, OrderNumber, OrderStore, Quorum, Record, Replica, ReplicaState, Resolved,
+    SledReplica, Version, Write, WriteToken,
+};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -299,6 +302,65 @@ fn write_until_doubt(store: &OrderStore, book: &mut Book, numbers: &[OrderNumber
         }
     }
     None
+}
+
+/// A read comes upon a version that one replica of two has. It is not shown before the other one has it too.
+#[test]
+fn a_read_whose_write_back_fails_below_sled_shows_nothing_until_it_succeeds() {
+    with_shim("a_read_whose_write_back_fails_below_sled_shows_nothing_until_it_succeeds", |slow, healthy| {
+        let mut unconfirmed = 0;
+        for after in 0..PLACES_MAX {
+            let dirs = vec![healthy.join(format!("back {after}")), slow.path().join(format!("back {after}"))];
+            let open = || builder(Quorum::new(2, 2, 2).expect("a quorum"), dirs.clone()).open().expect("the store opens");
+            let store = open();
+            let mut book = Book::default();
+            book.create(&store, "before", 10);
+            close(store);
+            let number = book.numbers()[3];
+            let newer = Version { counter: 1_000_000, ..book.0[&number].0 };
+            let alone = SledReplica::open(&OpenReplica::new(SET, 0, dirs[0].clone())).expect("a closed replica opens");
+            let record = Record { kind: Kind::Order, version: newer, generation: 0, value: "on one".into() };
+            let mut group = Group::new(alone.epoch());
+            group.push(Write::new(number, &record, false)).expect("room");
+            alone.apply(&group).expect("applied");
+            alone.close().expect("closed");
+
+            let store = open();
+            ends(store.compared()).expect("compared");
+            until("it minds nothing else", || store.status().sets[0].lease_left > 0);
+            until_all_have_it(&store);
+            slow.fail_a_sync(Some(after)).expect("the shim is told");
+            let before = slow.failed().expect("the shim tells");
+            let read = ends(store.get(number));
+            slow.fail_a_sync(None).expect("the shim is told");
+            let shows = |order: Option<Order>| order.is_some_and(|order| (order.version, &order.value[..]) == (newer, b"on one"));
+            book.0.insert(number, (newer, "on one".to_owned()));
+            if slow.failed().expect("the shim tells") == before {
+                assert!(shows(read.expect("both have it by now")));
+                book.assert_stands(&store, "both have it");
+                close(store);
+                assert!(unconfirmed >= 2, "no write-back ever failed");
+                return;
+            }
+            assert!(matches!(read, Err(Error::Unconfirmed { need: 2, .. })), "{after}: {read:?}");
+            unconfirmed += 1;
+            let reason = replica(&store, 1).reason.expect("it is said why");
+            close_with_one_out(store, 1);
+            let store = open();
+            if is_lost(&reason) {
+                let read = ends(store.get(number));
+                assert!(matches!(read, Err(Error::QuorumLost { .. })), "{after}: {read:?}");
+                store.accept_loss(SET).expect("it is in limbo");
+                until("it votes", || replica(&store, 1).state == ReplicaState::Voting);
+            }
+            for _ in 0..2 {
+                assert!(shows(ends(store.get(number)).expect("both take it")), "{after}");
+            }
+            book.assert_stands(&store, "both have it");
+            close(store);
+        }
+        panic!("the write-back makes more than {PLACES_MAX} calls");
+    });
 }
 
 /// A device that answers nothing for an hour. What W acknowledge goes on, `close` ends within its bound and names the replica.

@@ -4,12 +4,11 @@ mod common;
 
 use bytes::Bytes;
 use common::say;
+use common::tmpfs::Tmpfs;
 use ordermint::{
     ConfigError, Day, Error, Group, Kind, NotAttempted, OrderNumber, OrderStore, ParseOrderNumberError, Quorum, Record,
     RecordError, ReplicaState, SetConfig, SetId, Version, Write, WriteToken,
 };
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 fn set(id: u16) -> SetId {
@@ -286,51 +285,6 @@ fn groups_and_records_have_bounds() {
     let good = record(10).encode(number);
     let other = OrderNumber::new(Day::MIN, 2, set(7)).expect("a number");
     assert!(matches!(Record::decode(other, &good), Err(RecordError::Checksum { .. })), "bytes of another number");
-}
-
-/// A small file system of its own, gone at the end.
-struct Tmpfs {
-    dir: PathBuf,
-    _scratch: tempfile::TempDir,
-}
-
-impl Tmpfs {
-    /// `None`, said aloud, where mounting is not allowed.
-    fn mount(size: &str) -> Option<Tmpfs> {
-        let scratch = tempfile::tempdir().expect("a temporary directory");
-        let dir = scratch.path().join("mount");
-        std::fs::create_dir(&dir).expect("a directory can be made");
-        let options = format!("size={size}");
-        match mount(&["-t", "tmpfs", "-o", &options, "ordermint-test", text(&dir)]) {
-            Ok(()) => Some(Tmpfs { dir, _scratch: scratch }),
-            Err(reason) => {
-                say(&format!("SKIPPED: no tmpfs can be mounted here: {reason}"));
-                None
-            }
-        }
-    }
-
-    fn remount(&self, options: &str) {
-        mount(&["-o", &format!("remount,{options}"), text(&self.dir)]).expect("what was mounted can be remounted");
-    }
-}
-
-impl Drop for Tmpfs {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.dir).status();
-    }
-}
-
-fn mount(arguments: &[&str]) -> Result<(), String> {
-    match Command::new("mount").args(arguments).output() {
-        Ok(output) if output.status.success() => Ok(()),
-        Ok(output) => Err(String::from_utf8_lossy(&output.stderr).trim().to_string()),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("a temporary directory has a plain name")
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test uses a part of it")]
 
+pub mod tmpfs;
+
 use ordermint::{OpenReplica, OrderNumber, Record, Replica, ReplicaError, ScanLimit, Scanned, SetId, SledReplica};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;

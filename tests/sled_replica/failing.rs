@@ -38,8 +38,8 @@ fn the_first_failed_write_puts_the_replica_out_and_hides_its_group() {
 
 #[test]
 fn in_a_process_whose_writes_fail() {
-    let Some(dir) = std::env::var_os(CHILD) else { return };
-    let replica = ordermint::SledReplica::open(&ordermint::OpenReplica::new(SET, 1, dir)).unwrap();
+    let Some(home) = std::env::var_os(CHILD) else { return };
+    let replica = ordermint::SledReplica::open(&ordermint::OpenReplica::new(SET, 1, home.clone())).unwrap();
     let mut first = 1;
     let error = loop {
         match replica.apply(&group(&orders(first))) {
@@ -65,5 +65,8 @@ fn in_a_process_whose_writes_fail() {
     }
     assert!(matches!(replica.close(), Err(ReplicaError::Out { .. })));
     assert_eq!(replica.get(number(day(0), 1)), Err(ReplicaError::Closed));
+    // Closed is closed, although nobody has dropped it yet.
+    let again = ordermint::SledReplica::open(&ordermint::OpenReplica::new(SET, 1, home));
+    assert!(!matches!(again, Err(ReplicaError::InUse { .. })), "{again:?}");
     println!("\nacknowledged {first}");
 }

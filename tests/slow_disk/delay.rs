@@ -1,4 +1,5 @@
-//! A slow disk without one: builds the shim `shim.c`, starts this program again with it preloaded, and says how slow.
+//! A slow disk without one: builds the shim `shim.c`, starts this program again with it preloaded, and says how slow, or which
+//! call fails.
 //!
 //! No device mapper, mount or root is needed, and the slow directory lies on the same disk as all others: what is slow differs
 //! from what is healthy by the delay alone. To the store it is another device, because the shim says so.
@@ -57,9 +58,10 @@ impl Shim {
         if !output.status.success() {
             return Err(format!("{cc:?}: {}", String::from_utf8_lossy(&output.stderr).trim()));
         }
-        std::fs::create_dir(scratch.path().join("slow")).map_err(failed)?;
         std::fs::write(control.path().join("control"), [0; CONTROL_BYTES]).map_err(failed)?;
-        Ok(Shim { scratch, control })
+        let shim = Shim { scratch, control };
+        std::fs::create_dir(shim.slow_dir()).map_err(failed)?;
+        Ok(shim)
     }
 
     /// Beside the slow directory, on the same disk, and healthy.
@@ -67,10 +69,15 @@ impl Shim {
         self.scratch.path().join("healthy")
     }
 
+    /// The slow directory, which is slow for processes with the shim alone.
+    pub(crate) fn slow_dir(&self) -> PathBuf {
+        self.scratch.path().join("slow")
+    }
+
     /// This program once more, with the shim.
     pub(crate) fn myself(&self) -> Result<Command, String> {
         let exe = std::env::current_exe().map_err(|error| error.to_string())?;
-        let slow = std::fs::canonicalize(self.scratch.path().join("slow")).map_err(|error| error.to_string())?;
+        let slow = std::fs::canonicalize(self.slow_dir()).map_err(|error| error.to_string())?;
         let mut command = Command::new(exe);
         command.env("LD_PRELOAD", self.scratch.path().join("shim.so"));
         command.env(SLOW_DIR, slow).env(CONTROL, self.control.path().join("control"));
@@ -106,8 +113,22 @@ impl SlowDir {
 
     /// From now on every read, write and sync below the directory sleeps for so long first. Those asleep sleep on.
     pub(crate) fn delay(&self, delay: Duration) -> Result<(), String> {
-        let us = u64::try_from(delay.as_micros()).unwrap_or(u64::MAX);
-        self.control.write_all_at(&us.to_ne_bytes(), 0).map_err(|error| error.to_string())
+        self.set_word(0, u64::try_from(delay.as_micros()).unwrap_or(u64::MAX))
+    }
+
+    /// The sync after the next `after` fails with EIO; `None`: no one does.
+    pub(crate) fn fail_a_sync(&self, after: Option<u64>) -> Result<(), String> {
+        self.set_word(10, after.map_or(0, |after| after + 1))
+    }
+
+    /// The same for writes.
+    pub(crate) fn fail_a_write(&self, after: Option<u64>) -> Result<(), String> {
+        self.set_word(9, after.map_or(0, |after| after + 1))
+    }
+
+    /// Those that failed.
+    pub(crate) fn failed(&self) -> Result<Calls, String> {
+        Ok(Calls { reads: self.word(11)?, writes: self.word(12)?, syncs: self.word(13)? })
     }
 
     /// All so far.
@@ -118,6 +139,10 @@ impl SlowDir {
     /// Those that slept.
     pub(crate) fn slept(&self) -> Result<Calls, String> {
         Ok(Calls { reads: self.word(5)?, writes: self.word(6)?, syncs: self.word(7)? })
+    }
+
+    fn set_word(&self, at: u64, word: u64) -> Result<(), String> {
+        self.control.write_all_at(&word.to_ne_bytes(), at * 8).map_err(|error| error.to_string())
     }
 
     /// A word of the shim's `struct control`.

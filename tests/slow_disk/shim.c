@@ -1,6 +1,7 @@
 /*
  * A slow device for a process that was not told of one: preloaded (LD_PRELOAD) it sleeps before every read, write and sync
- * of a file below one directory, and says that the directory lies on a device of its own. Everything else passes through.
+ * of a file below one directory, and says that the directory lies on a device of its own. One chosen call fails with EIO
+ * instead, and does nothing. Everything else passes through.
  *
  *   ORDERMINT_SLOW_DIR      the directory, as the kernel spells it (no symbolic links)
  *   ORDERMINT_SLOW_CONTROL  a file of at least 4,096 bytes, mapped here and written to from outside; see `struct control`
@@ -9,6 +10,7 @@
  * same functions. As with a slow disk, sleepers do not wait for each other. 64-bit Linux only.
  */
 #define _GNU_SOURCE
+#include <errno.h>
 #include <fcntl.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -29,6 +31,8 @@ struct control {
     _Atomic uint64_t is_loaded;    /* 1 once this library is in a process */
     _Atomic uint64_t calls[KINDS]; /* of files below the directory, slept or not */
     _Atomic uint64_t slept[KINDS]; /* those of them that slept */
+    _Atomic uint64_t fails_in[KINDS]; /* 1: the next one fails, 2: the one after it, ...; 0: none */
+    _Atomic uint64_t failed[KINDS];   /* those that did */
 };
 
 static struct control *control;
@@ -79,65 +83,71 @@ static int is_slow(int fd) {
     return state == SLOW;
 }
 
-static void dawdle(int fd, enum kind kind) {
+static int is_chosen(enum kind kind) {
+    uint64_t left = atomic_load(&control->fails_in[kind]);
+    while (left != 0)
+        if (atomic_compare_exchange_weak(&control->fails_in[kind], &left, left - 1))
+            return left == 1;
+    return 0;
+}
+
+/* Whether the call may be made; where not, errno is set. */
+static int may_pass(int fd, enum kind kind) {
     if (!is_slow(fd))
-        return;
+        return 1;
     atomic_fetch_add(&control->calls[kind], 1);
     uint64_t us = atomic_load(&control->delay_us);
-    if (us == 0)
-        return;
-    atomic_fetch_add(&control->slept[kind], 1);
-    struct timespec left = {.tv_sec = (time_t)(us / 1000000), .tv_nsec = (long)(us % 1000000) * 1000};
-    while (nanosleep(&left, &left) != 0)
-        ;
+    if (us != 0) {
+        atomic_fetch_add(&control->slept[kind], 1);
+        struct timespec left = {.tv_sec = (time_t)(us / 1000000), .tv_nsec = (long)(us % 1000000) * 1000};
+        while (nanosleep(&left, &left) != 0)
+            ;
+    }
+    if (!is_chosen(kind))
+        return 1;
+    atomic_fetch_add(&control->failed[kind], 1);
+    errno = EIO;
+    return 0;
 }
 
 /* Called directly, not through libc's functions of the same names, which are these. `syscall` sets errno as they would. */
 
 ssize_t read(int fd, void *to, size_t len) {
-    dawdle(fd, READS);
-    return syscall(SYS_read, fd, to, len);
+    return may_pass(fd, READS) ? syscall(SYS_read, fd, to, len) : -1;
 }
 
 ssize_t pread64(int fd, void *to, size_t len, off64_t at) {
-    dawdle(fd, READS);
-    return syscall(SYS_pread64, fd, to, len, at);
+    return may_pass(fd, READS) ? syscall(SYS_pread64, fd, to, len, at) : -1;
 }
 
 ssize_t pread(int fd, void *to, size_t len, off_t at) { return pread64(fd, to, len, at); }
 
 ssize_t write(int fd, const void *from, size_t len) {
-    dawdle(fd, WRITES);
-    return syscall(SYS_write, fd, from, len);
+    return may_pass(fd, WRITES) ? syscall(SYS_write, fd, from, len) : -1;
 }
 
 ssize_t pwrite64(int fd, const void *from, size_t len, off64_t at) {
-    dawdle(fd, WRITES);
-    return syscall(SYS_pwrite64, fd, from, len, at);
+    return may_pass(fd, WRITES) ? syscall(SYS_pwrite64, fd, from, len, at) : -1;
 }
 
 ssize_t pwrite(int fd, const void *from, size_t len, off_t at) { return pwrite64(fd, from, len, at); }
 
 int ftruncate64(int fd, off64_t len) {
-    dawdle(fd, WRITES);
-    return (int)syscall(SYS_ftruncate, fd, len);
+    return may_pass(fd, WRITES) ? (int)syscall(SYS_ftruncate, fd, len) : -1;
 }
 
 int ftruncate(int fd, off_t len) { return ftruncate64(fd, len); }
 
 int fsync(int fd) {
-    dawdle(fd, SYNCS);
-    return (int)syscall(SYS_fsync, fd);
+    return may_pass(fd, SYNCS) ? (int)syscall(SYS_fsync, fd) : -1;
 }
 
 int fdatasync(int fd) {
-    dawdle(fd, SYNCS);
-    return (int)syscall(SYS_fdatasync, fd);
+    return may_pass(fd, SYNCS) ? (int)syscall(SYS_fdatasync, fd) : -1;
 }
 
 int sync_file_range(int fd, off64_t at, off64_t len, unsigned int flags) {
-    dawdle(fd, SYNCS);
-    return (int)syscall(SYS_sync_file_range, fd, at, len, flags);
+    return may_pass(fd, SYNCS) ? (int)syscall(SYS_sync_file_range, fd, at, len, flags) : -1;
 }
 
 /* The number may be given to another file next. */

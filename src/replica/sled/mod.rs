@@ -427,15 +427,19 @@ impl Replica for SledReplica {
             let_go(databases);
             Ok(())
         });
-        result.and(drained)?;
-        let mut book = self.book.lock();
-        book.superblock.clean = true;
-        book.write_both()?;
-        // A reader that is still at it keeps the directory locked, until the replica itself is dropped.
-        if Arc::strong_count(&self.lock) > 1 {
-            return Ok(());
+        let has_drained = drained.is_ok();
+        let closed = result.and(drained).and_then(|()| {
+            let mut book = self.book.lock();
+            book.superblock.clean = true;
+            book.write_both()
+        });
+        // A reader that is still at it keeps the directory locked, until the replica itself is dropped. Otherwise one that had failed
+        // gives it back here like any other: whoever is told that the store is closed may open it again.
+        if !has_drained || Arc::strong_count(&self.lock) > 1 {
+            return closed;
         }
-        self.lock.unlock().map_err(|error| files::io_error("unlock", &self.dir, &error))
+        let unlocked = self.lock.unlock().map_err(|error| files::io_error("unlock", &self.dir, &error));
+        closed.and(unlocked)
     }
 }
 

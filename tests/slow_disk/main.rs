@@ -1,5 +1,6 @@
 //! One replica of each of eight SETs lies on a device that needs 500 ms for every read, write and sync below sled. Every create
-//! is acknowledged all the same, `status` says who is slow, the store closes, and nothing is lost.
+//! is acknowledged all the same, `status` says who is slow, the store closes, and nothing is lost. And a device that hangs for
+//! ever holds up no other (`hang.rs`).
 //!
 //! The delay is made by `shim.c`, preloaded into this program started again; see `delay.rs`. No time is asserted here: how much
 //! slower the others become is measured by `cargo bench --bench slow_replica`. Where there is no C compiler, or another system than
@@ -8,6 +9,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod delay;
+mod hang;
 
 use common::say;
 use delay::{Shim, SlowDir};
@@ -36,33 +38,36 @@ type Result<T> = std::result::Result<T, Box<dyn StdError>>;
 
 #[test]
 fn a_slow_device_fails_no_create_and_loses_none() {
-    let done = match std::env::var(ROLE).unwrap_or_default().as_str() {
-        "writer" => write(),
-        "checker" => check(),
-        _ => run_both(),
-    };
-    done.unwrap_or_else(|error| panic!("{error}"));
+    // In a process each, so that a replica that `close` left behind ends with the first.
+    as_another_process("a_slow_device_fails_no_create_and_loses_none", &[("writer", write), ("checker", check)]);
 }
 
-fn run_both() -> Result<()> {
+#[test]
+fn a_device_that_hangs_holds_up_no_replica_of_another() {
+    as_another_process("a_device_that_hangs_holds_up_no_replica_of_another", &[("hanging", hang::hang)]);
+}
+
+/// Runs each of `roles` in a process with the shim, one after the other; there, plays the role.
+fn as_another_process(test: &str, roles: &[(&str, fn() -> Result<()>)]) {
+    let mine = std::env::var(ROLE).unwrap_or_default();
+    if let Some((_, play)) = roles.iter().find(|(role, _)| *role == mine) {
+        return play().unwrap_or_else(|error| panic!("{error}"));
+    }
     let shim = match Shim::build() {
         Ok(shim) => shim,
-        Err(reason) => {
-            say(&format!("SKIPPED, nothing was proven: {reason}"));
-            return Ok(());
-        }
+        Err(reason) => return say(&format!("SKIPPED, nothing was proven: {reason}")),
     };
-    // In a process each, so that a replica that `close` left behind ends with the first.
-    run(&shim, "writer")?;
-    run(&shim, "checker")
+    for (role, _) in roles {
+        run(&shim, test, role).unwrap_or_else(|error| panic!("{error}"));
+    }
 }
 
-/// This test once more, as `role`.
-fn run(shim: &Shim, role: &str) -> Result<()> {
+/// The test once more, as `role`.
+fn run(shim: &Shim, test: &str, role: &str) -> Result<()> {
     let healthy = shim.healthy_dir();
     std::fs::create_dir_all(&healthy)?;
     let mut command = shim.myself()?;
-    command.args(["--exact", "a_slow_device_fails_no_create_and_loses_none", "--nocapture"]).stdin(Stdio::null());
+    command.args(["--exact", test, "--nocapture"]).stdin(Stdio::null());
     command.env(ROLE, role).env(ACKS, healthy.join("acks")).env(HEALTHY, &healthy).stdout(Stdio::null());
     let mut child = command.spawn()?;
     let until = Instant::now() + 4 * LIMIT;

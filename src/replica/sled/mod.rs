@@ -17,7 +17,7 @@
 //! | opening panics | `open.rs`: `catch_unwind`, then quarantine; refused where panics abort |
 //! | leftover `snap.*.generating` | `engine.rs`: removed under our lock before sled looks |
 //! | one lock for the process in batches, transactions, `checksum()` | `engine.rs` calls none of them |
-//! | one pool of I/O threads for the process | `gate.rs`: four replicas of a device inside; one thread applies |
+//! | one pool of I/O threads for the process | `gate.rs`: few replicas of a device inside, fewer on a slow one; one thread applies |
 //! | large values and large groups | `engine.rs`: segments of 2 MiB; `runs.rs`: values up to 8 KiB; `Group`: 256 KiB; `blobs/` is checked |
 //! | errors are sticky, a failed sync must not be tried again | `apply.rs`: the first failure puts the replica out |
 //! | a full disk | `apply.rs`: refuses while there is still room to close and to open again |

@@ -18,13 +18,15 @@ const ORDERS: usize = 50;
 /// No wait for a child is longer.
 const LIMIT: Duration = Duration::from_secs(120);
 
-// What a child prints, a line each; `count` is how often the order was changed, `id` is drawn for each change.
-/// `token` is of the version, which the order had when nothing was yet changed by it: it is about to be.
+// What a child prints, a line each: one of these words, the token of a version, and more. `count` is how often the order was changed,
+// `id` is drawn for each change, so that no two have the same content.
+/// A change of the order is about to be asked for; the version says nothing.
 const TRIES: &str = "tries";
-/// `token count id`: a compare-and-set was acknowledged with this, or a read showed it.
+/// `count id`: a read showed this.
 const SAW: &str = "saw";
+/// `count id`: a compare-and-set was acknowledged.
 const UPDATED: &str = "updated";
-/// `token count`: a closure was acknowledged. Others behind it may share its version.
+/// `count`: a closure was acknowledged. Others behind it may share its version, so the content may be theirs.
 const MODIFIED: &str = "modified";
 
 fn open(home: &Path, recent: usize) -> Result<OrderStore, Error> {

@@ -207,6 +207,8 @@ impl<T> Future for Pending<T> {
             }
             State::Waiting(slot) => slot,
         };
+        // The caller's code, so before the lock.
+        let waker = context.waker().clone();
         let mut inner = slot.inner.lock();
         if let Some(answer) = inner.answer.take() {
             drop(inner);
@@ -220,10 +222,7 @@ impl<T> Future for Pending<T> {
             return Poll::Ready(Err(Error::Reentrant));
         }
         // The one before is dropped outside the lock: it is the caller's, and may hold the last handle of a store.
-        let before = match &inner.waker {
-            Some(waker) if waker.will_wake(context.waker()) => None,
-            _ => inner.waker.replace(context.waker().clone()),
-        };
+        let before = inner.waker.replace(waker);
         drop(inner);
         drop(before);
         Poll::Pending

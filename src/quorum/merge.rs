@@ -29,9 +29,11 @@ impl Merged {
 /// Merges the chunks of `asked` replicas, which all began after the same number. The result says all there is to say up to
 /// the second value (`None`: the end of the day), in order of number.
 ///
-/// `clean_below`: all voters are known to agree on what older epochs than this wrote.
+/// `need`: how many must be able to read a number, R at least. `clean_below`: all voters are known to agree on what older epochs
+/// than this wrote.
 pub(crate) fn merge(
     quorum: Quorum,
+    need: u8,
     voters: Mask,
     clean_below: u32,
     chunks: &[(u8, Chunk)],
@@ -59,7 +61,7 @@ pub(crate) fn merge(
             |record: &Record| record.version == newest.version && record.value == newest.value && record.kind == newest.kind;
         let carriers: Mask = copies.iter().filter(|(_, record)| same(record)).map(|(index, _)| *index).collect();
         let diverged = copies.iter().any(|(_, record)| record.version == newest.version && !same(record));
-        let heard = readers.saturating_sub(damaged_at(number)) >= usize::from(quorum.r());
+        let heard = readers.saturating_sub(damaged_at(number)) >= usize::from(need);
         let settled = newest.version.epoch < clean_below;
         let enough = settled || keeps(quorum, voters, carriers);
         let item = match enough && heard && !diverged {
@@ -69,7 +71,7 @@ pub(crate) fn merge(
         merged.push((number, item));
     }
     // Where fewer than R replicas can read, there may be orders that nobody among them shows.
-    for (from, to) in unheard(&gaps, readers, usize::from(quorum.r())) {
+    for (from, to) in unheard(&gaps, readers, usize::from(need)) {
         merged.push((from, Merged::Unknown(from, to)));
     }
     merged.sort_by_key(|(number, _)| *number);

@@ -116,7 +116,7 @@ impl ReadRound {
             write_back: None,
         };
         let first = if dirty { voters } else { voters.take(quorum.r(), start) };
-        let step = if voters.count() < quorum.r() { Step::Done(Outcome::Lost { good: 0 }) } else { round.ask(first) };
+        let step = if voters.count() < round.need() { Step::Done(Outcome::Lost { good: 0 }) } else { round.ask(first) };
         (round, step)
     }
 
@@ -167,6 +167,12 @@ impl ReadRound {
         }
     }
 
+    /// How many must answer: R; in a dirty range as many as a claim takes, as what was shown of an unfinished write may be on no more
+    /// than those that were there then (see [`keeps`]), and a replica that came back without it must not be heard alone.
+    pub(crate) fn need(&self) -> u8 {
+        if self.dirty { self.quorum.r().max(self.quorum.claim()) } else { self.quorum.r() }
+    }
+
     /// Whether every replica of the SET has answered: none can then hold anything newer than what was found.
     pub(crate) fn heard_all(&self) -> bool {
         self.good() == self.quorum.n()
@@ -203,7 +209,7 @@ impl ReadRound {
         let waiting = self.asked.minus(self.answered()).count();
         let expected = self.asked.minus(self.answered()).minus(self.silent).count();
         let good = self.good();
-        let r = self.quorum.r();
+        let r = self.need();
         if good < r || (self.dirty && expected > 0) {
             if good + waiting < r || (waiting == 0 && good < r) {
                 // Some of those asked cannot answer: others may.

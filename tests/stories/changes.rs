@@ -335,3 +335,65 @@ fn recent_orders_are_read_from_memory_and_never_older_than_written() {
     assert!(asked() > before);
     assert_eq!(ends(store.resolve(token)).expect("resolved") == Resolved::Applied, read.version >= token.version);
 }
+
+/// Panics when it is dropped.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            panic!("dropped");
+        }
+    }
+}
+
+#[test]
+fn what_a_closure_gives_may_panic_when_it_is_dropped_and_harms_nobody() {
+    let bench = Bench::new(3, 2, 2);
+    let store = bench.open();
+    let order = placed(&store, "whole");
+    let (release, hang) = std::sync::mpsc::channel::<()>();
+    // Its caller is told before it ends, so that what it gives is dropped by the store.
+    let late = store.modify_with(order.number, soon(), move |_| {
+        let _ = hang.recv();
+        Change::write("too late", Bomb)
+    });
+    match ends(late) {
+        Err(error) => assert_eq!(error, Error::NotAttempted { reason: NotAttempted::NoTurn { number: order.number } }),
+        Ok(_) => panic!("it hangs"),
+    }
+    release.send(()).expect("it waits");
+    let bomb = store.modify(order.number, |_| -> Change<()> { std::panic::panic_any(Bomb) });
+    assert!(matches!(ends(bomb), Err(Error::ModifyPanicked { .. })));
+    assert!(ends(store.modify(order.number, |order| Change::write([&order.value[..], b"!"].concat(), ()))).is_ok());
+    assert_eq!(value(&store, order), "whole!");
+    until("nothing is in flight", || status(&store).in_flight == 0);
+}
+
+#[test]
+fn a_closure_that_ran_ends_by_its_deadline_while_a_later_one_hangs() {
+    let bench = Bench::new(3, 2, 2);
+    let store = bench.open();
+    let order = placed(&store, "0");
+    let (release, hang) = std::sync::mpsc::channel::<()>();
+    bench.faults.iter().for_each(|faults| faults.hang_applies());
+    // While this is being written the next two wait, to share a write.
+    let first = store.modify(order.number, |_| Change::write("1", ()));
+    let second =
+        store.modify_with(order.number, WriteOptions::new().deadline(Duration::from_millis(600)), |_| Change::write("2", ()));
+    let third = store.modify_with(order.number, WriteOptions::new().deadline(Duration::from_millis(600)), move |_| {
+        let _ = hang.recv();
+        Change::write("3", ())
+    });
+    bench.release_all();
+    assert!(ends(first).is_ok());
+    let token = match ends(second) {
+        Err(Error::Ambiguous { token, .. }) => token,
+        other => panic!("{other:?}"),
+    };
+    assert!(matches!(ends(third), Err(Error::NotAttempted { .. })), "it never ran to its end in time");
+    release.send(()).expect("it waits");
+    // What the second wrote is sent now that the third has ended: the token says so.
+    assert_eq!(ends(store.resolve(token)), Ok(Resolved::Applied));
+    assert_eq!(value(&store, order), "2");
+}

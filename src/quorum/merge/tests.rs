@@ -28,7 +28,7 @@ fn chunk(items: Vec<Scanned>, upto: Option<u64>) -> Chunk {
 
 fn merged(chunks: Vec<Chunk>) -> (Vec<Merged>, Option<OrderNumber>) {
     let chunks: Vec<(u8, Chunk)> = (0u8..).zip(chunks).collect();
-    merge(Quorum::new(3, 2, 2).unwrap(), (0..3).collect(), 0, &chunks)
+    merge(Quorum::new(3, 2, 2).unwrap(), 2, (0..3).collect(), 0, &chunks)
 }
 
 #[test]

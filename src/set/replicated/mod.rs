@@ -10,6 +10,7 @@
 //! held while a replica is called, or a waker, or a closure.
 
 mod lanes;
+mod panics;
 mod reads;
 mod upkeep;
 mod writes;
@@ -44,7 +45,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
@@ -95,6 +96,8 @@ pub(crate) struct Core {
     turns: Turns,
     doubts: Mutex<Doubts>,
     recent: Recent,
+    /// How often doubts began to be settled.
+    copies: AtomicU64,
     closures: Closures,
     mint: MintCore,
     mint_state: Mutex<MintState>,
@@ -151,6 +154,7 @@ impl ReplicatedSet {
             turns: Turns::default(),
             doubts: Mutex::default(),
             recent: Recent::new(settings.recent_bytes),
+            copies: AtomicU64::new(0),
             closures: Closures::default(),
             // The next block is fetched at half, not when somebody finds nothing.
             mint: MintCore::with_alarm(id, {

@@ -5,24 +5,17 @@ use super::lane::{Done, Job, Lane};
 use crate::order::Day;
 use crate::replica::{Group, Replica, ReplicaError};
 use crate::set::replicated::Core;
+use crate::set::replicated::panics::contained;
 use crate::set::replicated::upkeep::coordinator::Event;
 use crate::set::replicated::upkeep::notify::Completion;
 use crate::set::replicated::writes::create::CreateOp;
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// Runs code of a replica; a panic becomes an error.
 pub(crate) fn guarded<T>(call: impl FnOnce() -> Result<T, ReplicaError>) -> Result<T, ReplicaError> {
-    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| {
-        let message = match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
-            (Some(text), _) => (*text).to_owned(),
-            (None, Some(text)) => text.clone(),
-            (None, None) => "without a message".to_owned(),
-        };
-        Err(ReplicaError::Panicked { message })
-    })
+    contained(call).unwrap_or_else(|message| Err(ReplicaError::Panicked { message }))
 }
 
 /// What to do with a job once its group is applied.
@@ -132,7 +125,7 @@ fn answer(core: &Core, lane: &Lane, waiting: Vec<Waiting>, result: impl Fn(usize
                 let good = result.is_ok();
                 if let Some(completion) = op.answer(lane.index, good) {
                     if good {
-                        core.recent.created(op.write());
+                        core.recent.created(op.write(), op.sent());
                         let of = (op.write().number().day(), op.write().version().epoch);
                         match &mut created {
                             Some((same, count)) if *same == of => *count += 1,

@@ -88,7 +88,7 @@ impl DaysOp {
         }
         let result = match enough {
             true => Ok(std::mem::take(&mut state.days).into_iter().filter(|day| core.check_floor(*day).is_ok()).collect()),
-            false => Err(core.quorum_lost(state.good, state.faults.clone())),
+            false => Err(core.quorum_lost(core.quorum.r(), state.good, state.faults.clone())),
         };
         self.finish(core, state, result);
     }

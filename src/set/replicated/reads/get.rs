@@ -14,7 +14,7 @@ use crate::set::replicated::Core;
 use crate::set::replicated::lanes::lane::{Job, ReadJob};
 use crate::set::replicated::lanes::worker::guarded;
 use crate::set::replicated::reads::recent::Changes;
-use crate::set::replicated::upkeep::coordinator::Timed;
+use crate::set::replicated::upkeep::coordinator::{Timed, again};
 use crate::set::replicated::upkeep::notify::{Completion, Deliver, Held};
 use crate::set::replicated::writes::settle::Stands;
 use crate::set::replicated::writes::turns::{Turn, TurnEnd};
@@ -65,6 +65,8 @@ pub(crate) struct GetOp {
     held: Held,
     mode: Mode,
     began: Changes,
+    /// How often doubts had begun to be settled when it began.
+    copies: u64,
     state: Mutex<State>,
 }
 
@@ -72,9 +74,10 @@ struct State {
     round: ReadRound,
     to: Option<To>,
     hurried: bool,
-    /// What waits for a turn to be written back.
-    write_back: Option<(Record, Mask)>,
-    /// It has the turn, and gives it back at its end.
+    /// What waits for a turn, and to whom it is to be written back. From then on answers change nothing.
+    parked: Option<(Record, Mask)>,
+    is_parked: bool,
+    /// It has the turn to write back, and gives it back at its end.
     has_turn: bool,
     /// What was found is not on W replicas, and is left to who settles doubts.
     is_unconfirmed: bool,
@@ -134,6 +137,7 @@ impl Core {
 
     fn begin_read(self: &Arc<Core>, number: OrderNumber, deadline: Instant, held: Held, mode: Mode, to: To) {
         let began = self.recent.changes(number);
+        let copies = self.copies.load(Ordering::Acquire);
         // Before all else: a replica may return meanwhile, and with it a newer epoch. Then every range is dirty, so a range that
         // is found clean below was clean as regards what epochs before this one wrote, and nothing is taken for settled that
         // this epoch wrote. `checked` refuses the newcomer's word: this read may be asking R only, and it may have lost a write
@@ -145,9 +149,10 @@ impl Core {
         let silent = self.silent();
         let (mut round, step) = ReadRound::new(self.quorum, voters, asks_all, epoch, self.next_start(voters, silent));
         round.pass_by(silent);
-        let state = State { round, to: Some(to), hurried: false, write_back: None, has_turn: false, is_unconfirmed: false };
+        let state =
+            State { round, to: Some(to), hurried: false, parked: None, is_parked: false, has_turn: false, is_unconfirmed: false };
         let core = Arc::downgrade(self);
-        let op = Arc::new(GetOp { core, number, epoch, deadline, held, mode, began, state: Mutex::new(state) });
+        let op = Arc::new(GetOp { core, number, epoch, deadline, held, mode, began, copies, state: Mutex::new(state) });
         op.act(self, step);
         if !op.is_finished() {
             let weak: Weak<GetOp> = Arc::downgrade(&op);
@@ -176,7 +181,7 @@ impl GetOp {
             Step::WriteBack(record, mask) => match self.mode {
                 Mode::Free => {
                     let version = record.version;
-                    self.state.lock().write_back = Some((record, mask));
+                    self.park(record, mask);
                     if !core.await_landing(self.number, version, self) {
                         self.wait_for_turn(core);
                     }
@@ -217,6 +222,13 @@ impl GetOp {
         }
     }
 
+    /// It goes on in its turn, or when it is told of an outcome.
+    fn park(&self, record: Record, mask: Mask) {
+        let mut state = self.state.lock();
+        state.parked = Some((record, mask));
+        state.is_parked = true;
+    }
+
     fn wait_for_turn(self: &Arc<GetOp>, core: &Arc<Core>) {
         if !core.take_turn(self.number, Arc::clone(self) as Arc<dyn Turn>) {
             self.finish(core, Err(core.too_busy()));
@@ -250,8 +262,13 @@ impl GetOp {
     fn answered(self: &Arc<GetOp>, index: u8, result: Result<crate::replica::Lookup, ReplicaError>) {
         let Some(core) = self.core.upgrade() else { return };
         let result = core.checked(index, self.epoch, result);
-        let step = self.state.lock().round.answer(index, Answer::from(result));
-        self.act(&core, step);
+        let mut state = self.state.lock();
+        let step = state.round.answer(index, Answer::from(result));
+        let is_parked = state.is_parked;
+        drop(state);
+        if !is_parked {
+            self.act(&core, step);
+        }
     }
 
     fn written(self: &Arc<GetOp>, index: u8, good: bool) {
@@ -265,7 +282,10 @@ impl GetOp {
         let result = match outcome {
             Outcome::Value(record) => Ok(Some(record)),
             Outcome::Absent => Ok(None),
-            Outcome::Lost { good } => Err(core.quorum_lost(good, faults())),
+            Outcome::Lost { good } => {
+                let (faults, need) = (faults(), self.state.lock().round.need());
+                Err(core.quorum_lost(need, good, faults))
+            }
             Outcome::Corrupt => Err(Error::Corrupt { set: core.id, number: self.number, faults: Faults(faults()) }),
             Outcome::Diverged(version) => Err(Error::Diverged { number: self.number, version }),
             Outcome::Unconfirmed(record) if core.is_committed(self.number, record.version) => Ok(Some(record)),
@@ -279,24 +299,32 @@ impl GetOp {
         self.finish(core, result);
     }
 
-    /// What was found may be written over with older content: then it is not shown, and the read goes on when that is settled.
+    /// What was found may be, or may just have been, written over with older content: then it is not shown, and the read goes on
+    /// in its turn.
     fn is_hidden(self: &Arc<GetOp>, core: &Arc<Core>, record: &Record) -> bool {
-        let (concerned, below) = {
-            let doubts = core.doubts.lock();
-            (doubts.concerns(self.number), doubts.hides_below(self.number))
-        };
-        if !concerned || self.state.lock().has_turn {
-            return false;
+        {
+            let state = self.state.lock();
+            // In its turn nobody else settles anything; and once parked it waits for its turn already.
+            if state.has_turn || state.is_parked {
+                return state.is_parked && !state.has_turn;
+            }
         }
-        self.state.lock().write_back = Some((record.clone(), Mask::NONE));
-        if core.await_settling(self.number, self) {
-            return true;
+        // In this order. Settling that began later than this look finds what was found here, as it is on W replicas.
+        let is_settling = core.is_settling(self.number);
+        let below = core.doubts.lock().hides_below(self.number);
+        let is_hidden = is_settling || self.is_outrun(core) || below.is_some_and(|below| record.version < below);
+        if is_hidden {
+            self.park(record.clone(), Mask::NONE);
+            if !core.await_settling(self.number, self) {
+                self.wait_for_turn(core);
+            }
         }
-        let hidden = below.is_some_and(|below| record.version < below);
-        if hidden {
-            self.wait_for_turn(core);
-        }
-        hidden
+        is_hidden
+    }
+
+    /// Whether doubts were settled, of whatever order, since it began: what replicas told it may have been written over since.
+    fn is_outrun(&self, core: &Core) -> bool {
+        core.copies.load(Ordering::Acquire) != self.copies
     }
 
     fn finish(self: &Arc<GetOp>, core: &Arc<Core>, result: Result<Option<Record>, Error>) {
@@ -314,7 +342,8 @@ impl GetOp {
         }
         let end = match &result {
             Ok(Some(record)) if has_turn => TurnEnd::Stands(record.clone()),
-            _ => TurnEnd::Unchanged,
+            // What was written back may have reached some.
+            _ => TurnEnd::Unknown,
         };
         match to {
             Some(To::Caller(finish)) => {
@@ -334,33 +363,40 @@ impl GetOp {
 impl Turn for GetOp {
     /// The turn to write back what was found.
     fn begin(self: Arc<GetOp>, core: &Arc<Core>, latest: Option<Record>) {
-        let write_back = self.state.lock().write_back.take();
-        let Some((record, mask)) = write_back.filter(|_| !self.is_finished()) else {
-            return core.pass_on(self.number, TurnEnd::Unchanged);
+        let looks_again = core.is_in_doubt(self.number) || self.is_outrun(core);
+        let parked = {
+            let mut state = self.state.lock();
+            let parked = state.parked.take().filter(|_| state.to.is_some());
+            let rivals = |record: &Record| !core.is_ours(record.version.epoch) && !state.round.heard_all();
+            let writes_back = parked.as_ref().is_some_and(|(record, mask)| !mask.is_empty() && !looks_again && !rivals(record));
+            // In one step with the look at who waits: should its time be up from here on, its end gives the turn back.
+            state.has_turn = writes_back;
+            parked.map(|(record, mask)| (record, mask, writes_back))
         };
-        if let Some(latest) = latest.filter(|latest| latest.version >= record.version) {
-            self.finish(core, Ok(Some(latest)));
-            return core.pass_on(self.number, TurnEnd::Unchanged);
+        match parked {
+            None => core.pass_on(self.number, TurnEnd::Unchanged),
+            Some((record, _, true)) if latest.as_ref().is_some_and(|latest| latest.version >= record.version) => {
+                self.finish(core, Ok(latest));
+            }
+            Some((record, mask, true)) => self.write_back(core, &record, mask),
+            Some((.., false)) => {
+                let (number, deadline) = (self.number, self.deadline);
+                core.stands(
+                    number,
+                    latest,
+                    deadline,
+                    Box::new(move |core, stands| {
+                        let end = match &stands {
+                            Ok(Some(record)) => TurnEnd::Stands(record.clone()),
+                            Ok(None) => TurnEnd::Unchanged,
+                            Err(_) => TurnEnd::Unknown,
+                        };
+                        self.finish(core, stands);
+                        core.pass_on(number, end);
+                    }),
+                );
+            }
         }
-        if core.is_in_doubt(self.number) || (!mask.is_empty() && self.has_rivals(core, &record)) {
-            let (number, deadline) = (self.number, self.deadline);
-            let then = move |core: &Arc<Core>, stands: Result<Option<Record>, Error>| {
-                let end = match &stands {
-                    Ok(Some(record)) => TurnEnd::Stands(record.clone()),
-                    Ok(None) => TurnEnd::Unchanged,
-                    Err(_) => TurnEnd::Unknown,
-                };
-                self.finish(core, stands);
-                core.pass_on(number, end);
-            };
-            return core.settle(number, deadline, Box::new(then));
-        }
-        self.state.lock().has_turn = true;
-        // Found on W replicas, and not hidden any more.
-        if mask.is_empty() {
-            return self.finish(core, Ok(Some(record)));
-        }
-        self.write_back(core, &record, mask);
     }
 }
 
@@ -369,11 +405,14 @@ impl Timed for GetOp {
         let mut state = self.state.lock();
         state.to.as_ref()?;
         if now >= self.deadline {
-            let (good, asked) = (state.round.good(), state.round.asked());
+            let (good, asked, need) = (state.round.good(), state.round.asked(), state.round.need());
             drop(state);
-            let error = Error::DeadlineExceeded { set: core.id, need: core.quorum.r(), asked, good };
+            let error = Error::DeadlineExceeded { set: core.id, need, asked, good };
             self.finish(core, Err(error));
             return None;
+        }
+        if state.is_parked {
+            return Some(again(self.deadline, now));
         }
         let mut steps = Vec::new();
         if !std::mem::replace(&mut state.hurried, true) {
@@ -391,14 +430,14 @@ impl Timed for GetOp {
 
 impl Core {
     /// A read that could not be answered by enough replicas, with what is wrong with each.
-    pub(crate) fn quorum_lost(&self, good: u8, mut faults: Vec<(u8, ReplicaError)>) -> Error {
+    pub(crate) fn quorum_lost(&self, need: u8, good: u8, mut faults: Vec<(u8, ReplicaError)>) -> Error {
         for (index, fault) in self.faults() {
             if !faults.iter().any(|(known, _)| *known == index) {
                 faults.push((index, fault));
             }
         }
         faults.sort_by_key(|(index, _)| *index);
-        let need = if self.epoch() == 0 { self.quorum.r().max(self.quorum.claim()) } else { self.quorum.r() };
+        let need = if self.epoch() == 0 { need.max(self.quorum.claim()) } else { need };
         Error::QuorumLost { set: self.id, need, of: self.quorum.n(), good, missing: Faults(faults) }
     }
 

@@ -15,6 +15,7 @@ use crate::set::replicated::upkeep::notify::{Completion, Deliver, Held};
 use crate::set::{Order, Page};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -36,6 +37,8 @@ pub(crate) struct PageOp {
     deadline: Instant,
     held: Held,
     dirty: bool,
+    /// How often doubts had begun to be settled when it began.
+    copies: u64,
     voters: Mask,
     state: Mutex<State>,
 }
@@ -72,7 +75,7 @@ impl Core {
             Ok(held) => held,
             Err(error) => return Pending::ready(Err(error)),
         };
-        let epoch = self.epoch();
+        let (epoch, copies) = (self.epoch(), self.copies.load(Ordering::Acquire));
         let voters = if epoch == 0 { Mask::NONE } else { self.voters() };
         let (promise, pending) = Pending::new();
         let state = State {
@@ -88,7 +91,8 @@ impl Core {
         let dirty = self.ranges.lock().is_day_dirty(day);
         let limit = limit.clamp(1, PAGE_RECORDS_MAX);
         let core = Arc::downgrade(self);
-        let op = Arc::new(PageOp { core, day, after, limit, epoch, deadline, held, dirty, voters, state: Mutex::new(state) });
+        let op =
+            Arc::new(PageOp { core, day, after, limit, epoch, deadline, held, dirty, copies, voters, state: Mutex::new(state) });
         let first = if dirty { voters } else { voters.take(self.quorum.r(), self.next_start(voters, self.silent())) };
         op.ask(self, first);
         op.proceed(self);
@@ -99,6 +103,11 @@ impl Core {
 }
 
 impl PageOp {
+    /// How many must answer, as for a read of one order.
+    fn need(&self, core: &Core) -> u8 {
+        if self.dirty { core.quorum.r().max(core.quorum.claim()) } else { core.quorum.r() }
+    }
+
     fn ask(self: &Arc<PageOp>, core: &Arc<Core>, wanted: Mask) {
         let mut state = self.state.lock();
         let more = wanted.minus(state.asked);
@@ -135,7 +144,7 @@ impl PageOp {
         if state.assembling.is_some() || state.promise.is_none() {
             return;
         }
-        let r = usize::from(core.quorum.r());
+        let r = usize::from(self.need(core));
         let waiting = state.asked.minus(state.answered).count();
         let damaged =
             state.chunks.iter().any(|(_, chunk)| chunk.items.iter().any(|item| matches!(item, Scanned::Damaged { .. })));
@@ -148,7 +157,7 @@ impl PageOp {
             }
             if waiting == 0 {
                 let good = state.chunks.len() as u8;
-                let error = core.quorum_lost(good, state.faults.clone());
+                let error = core.quorum_lost(self.need(core), good, state.faults.clone());
                 return self.finish(core, &mut state, Err(error));
             }
         }
@@ -163,7 +172,7 @@ impl PageOp {
 
     fn assemble(self: &Arc<PageOp>, core: &Arc<Core>, state: &mut State) {
         let clean_below = if self.dirty { 0 } else { self.epoch };
-        let (mut merged, mut upto) = merge(core.quorum, self.voters, clean_below, &state.chunks);
+        let (mut merged, mut upto) = merge(core.quorum, self.need(core), self.voters, clean_below, &state.chunks);
         // Replicas that hold different orders come to more than any of them was asked for.
         let mut distinct = merged.iter().map(Merged::first).collect::<Vec<_>>();
         distinct.dedup();
@@ -178,11 +187,14 @@ impl PageOp {
             Merged::Agreed(number, record) => Some((*number, record)),
             Merged::Read(_) | Merged::Unknown(..) => None,
         }));
+        // What replicas told may have been written over since.
+        let is_outrun = core.copies.load(Ordering::Acquire) != self.copies;
         // What is in doubt may have to be settled first: each is read by itself.
         let doubts = core.doubts.lock();
         let doubts = (!doubts.is_empty()).then_some(doubts);
         for item in merged {
             match item {
+                Merged::Agreed(number, _) if is_outrun => doubtful.push(number),
                 Merged::Agreed(number, _) if doubts.as_ref().is_some_and(|doubts| doubts.concerns(number)) => {
                     doubtful.push(number);
                 }
@@ -251,7 +263,7 @@ impl Timed for PageOp {
         let mut state = self.state.lock();
         state.promise.as_ref()?;
         if now >= self.deadline {
-            let (need, good, asked) = (core.quorum.r(), state.chunks.len() as u8, state.asked.count());
+            let (need, good, asked) = (self.need(core), state.chunks.len() as u8, state.asked.count());
             self.finish(core, &mut state, Err(Error::DeadlineExceeded { set: core.id, need, asked, good }));
             return None;
         }

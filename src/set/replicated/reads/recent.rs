@@ -32,15 +32,23 @@ pub(crate) struct Recent {
 
 #[derive(Default)]
 struct Bucket {
-    places: Vec<Option<(OrderNumber, Record)>>,
+    places: Vec<Option<Entry>>,
     bytes: usize,
-    /// Counts what makes a read that began before come too late to leave its find here.
+    /// Counts what makes somebody who looked before come too late to leave a find here.
     changes: u64,
     /// Where to look first for something to push out.
     hand: usize,
 }
 
-/// How many changes there were when a read began.
+#[derive(Clone)]
+struct Entry {
+    number: OrderNumber,
+    record: Record,
+    /// The first version of a new order: there is nothing older that could be brought back when it is pushed out.
+    is_new: bool,
+}
+
+/// How many changes there were when a read began, or a new order was sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Changes(u64);
 
@@ -77,11 +85,15 @@ impl Recent {
         Changes(self.bucket(number).map_or(0, |bucket| bucket.lock().changes))
     }
 
-    /// A new order is on W replicas. It has no older version that a slow read could bring back.
-    pub(crate) fn created(&self, write: &Write) {
+    /// A new order, sent at `sent`, is on W replicas. By now it may have been changed by somebody who came upon it.
+    pub(crate) fn created(&self, write: &Write, sent: Changes) {
         let Some(bucket) = self.bucket(write.number()) else { return };
         let (kind, version) = (Kind::Order, write.version());
-        bucket.lock().put(write.number(), Record { kind, version, generation: 0, value: write.bytes().slice(HEADER..) });
+        let record = Record { kind, version, generation: 0, value: write.bytes().slice(HEADER..) };
+        let mut bucket = bucket.lock();
+        if bucket.changes == sent.0 {
+            bucket.put(Entry { number: write.number(), record, is_new: true });
+        }
     }
 
     /// A newer version is on W replicas.
@@ -89,7 +101,7 @@ impl Recent {
         let Some(bucket) = self.bucket(number) else { return };
         let mut bucket = bucket.lock();
         bucket.changes += 1;
-        bucket.put(number, record.clone());
+        bucket.put(Entry { number, record: record.clone(), is_new: false });
     }
 
     /// A strong read that began at `began` found this.
@@ -97,7 +109,7 @@ impl Recent {
         let Some(bucket) = self.bucket(number) else { return };
         let mut bucket = bucket.lock();
         if bucket.changes == began.0 {
-            bucket.put(number, record.clone());
+            bucket.put(Entry { number, record: record.clone(), is_new: false });
         } else {
             bucket.outdate(number, record.version);
         }
@@ -140,21 +152,21 @@ impl Recent {
 
 impl Bucket {
     fn find(&self, number: OrderNumber) -> Option<&Record> {
-        let (held, record) = self.places.get(Recent::place(number) as usize % PLACES)?.as_ref()?;
-        (*held == number).then_some(record)
+        let entry = self.places.get(Recent::place(number) as usize % PLACES)?.as_ref()?;
+        (entry.number == number).then_some(&entry.record)
     }
 
-    fn put(&mut self, number: OrderNumber, record: Record) {
-        if self.find(number).is_some_and(|held| held.version >= record.version) {
+    fn put(&mut self, entry: Entry) {
+        if self.find(entry.number).is_some_and(|held| held.version >= entry.record.version) {
             return;
         }
         if self.places.is_empty() {
             self.places.resize(PLACES, None);
         }
-        let place = Recent::place(number) as usize % PLACES;
+        let place = Recent::place(entry.number) as usize % PLACES;
         self.clear(place);
-        self.bytes += record.value.len() + OVERHEAD;
-        self.places[place] = Some((number, record));
+        self.bytes += entry.record.value.len() + OVERHEAD;
+        self.places[place] = Some(entry);
         // Each turn looks at another place, so this ends; one value alone is far below the bound.
         for _ in 0..PLACES {
             if self.bytes <= BUCKET_BYTES {
@@ -167,9 +179,14 @@ impl Bucket {
         }
     }
 
+    /// Somebody is told of `version`: nothing older may be shown from now on, nor be brought here by whoever looked before.
     fn outdate(&mut self, number: OrderNumber, version: Version) {
-        if self.find(number).is_some_and(|held| held.version < version) {
-            self.remove(number);
+        match self.find(number) {
+            Some(held) if held.version >= version => {}
+            _ => {
+                self.changes += 1;
+                self.remove(number);
+            }
         }
     }
 
@@ -180,8 +197,10 @@ impl Bucket {
     }
 
     fn clear(&mut self, place: usize) {
-        if let Some((_, record)) = self.places.get_mut(place).and_then(Option::take) {
-            self.bytes -= record.value.len() + OVERHEAD;
+        if let Some(entry) = self.places.get_mut(place).and_then(Option::take) {
+            self.bytes -= entry.record.value.len() + OVERHEAD;
+            // What stood here kept older versions away.
+            self.changes += u64::from(!entry.is_new);
         }
     }
 }
@@ -221,7 +240,7 @@ mod tests {
     }
 
     fn create(recent: &Recent, sequence: u64, record: Record) {
-        recent.created(&Write::new(number(sequence), &record, true));
+        recent.created(&Write::new(number(sequence), &record, true), recent.changes(number(sequence)));
     }
 
     fn held(recent: &Recent, sequence: u64) -> Option<u64> {
@@ -272,7 +291,7 @@ mod tests {
             .iter()
             .flat_map(|bucket| bucket.lock().places.clone())
             .flatten()
-            .map(|(_, record)| record.value.len() + OVERHEAD)
+            .map(|entry| entry.record.value.len() + OVERHEAD)
             .sum();
         assert_eq!(bytes, recounted);
         assert!(bytes <= 1 << 20, "{bytes}");

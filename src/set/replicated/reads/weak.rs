@@ -181,7 +181,7 @@ impl WeakOp {
     }
 
     fn lost(&self, core: &Core, good: u8, faults: Vec<(u8, ReplicaError)>) -> Error {
-        let mut error = core.quorum_lost(good, faults);
+        let mut error = core.quorum_lost(core.quorum.r(), good, faults);
         if let Error::QuorumLost { need, .. } = &mut error
             && self.is_degraded()
         {

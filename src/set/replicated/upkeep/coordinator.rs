@@ -195,6 +195,13 @@ fn end_now(core: &Arc<Core>, timed: &Weak<dyn Timed>) {
     }
 }
 
+/// When to look again at what has a deadline: what is over by then need not be kept in mind until the deadline.
+pub(crate) fn again(deadline: Instant, now: Instant) -> Instant {
+    deadline.min(now + LOOK_AGAIN)
+}
+
+/// See [`again`].
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// See [`Core::watch_until`].
 const FIRST_LOOK: Duration = Duration::from_millis(50);
 /// Even with nothing to do it looks at the clocks this often: a wall clock that jumps wakes nobody.
@@ -319,6 +326,11 @@ impl Core {
     /// Hands a write that a replica missed to it, now that it was read. Should it fail again, it is missed again.
     fn deliver(&self, index: u8, number: OrderNumber, version: Version, result: Result<Option<Record>, Error>) {
         let lane = self.lane(index);
+        let is_newest = matches!(&result, Ok(Some(record)) if record.version >= version);
+        if !is_newest && self.is_under_way(number, version) {
+            lane.miss(number, version);
+            return lane.delivered();
+        }
         // An order that is nowhere was never acknowledged: there is nothing to deliver.
         let Ok(Some(record)) = result else {
             if result.is_err() {

@@ -122,7 +122,7 @@ impl FloorOp {
                 self.finish(core, state, Ok(()));
             }
             Verdict::Lost => {
-                let mut error = core.quorum_lost(state.tally.acked(), state.faults.clone());
+                let mut error = core.quorum_lost(core.quorum.r(), state.tally.acked(), state.faults.clone());
                 if let Error::QuorumLost { need, .. } = &mut error {
                     *need = state.tally.need();
                 }

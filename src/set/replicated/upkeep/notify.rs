@@ -3,8 +3,8 @@
 use crate::error::Error;
 use crate::pending::Promise;
 use crate::set::Placed;
+use crate::set::replicated::panics::contained;
 use parking_lot::{Condvar, Mutex};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -26,10 +26,10 @@ impl Completion {
     pub(crate) fn deliver(self, in_flight: &InFlight) {
         in_flight.release(self.held);
         // A waker is the caller's code. If it panics, that is its trouble alone.
-        let _ = catch_unwind(AssertUnwindSafe(|| match self.deliver {
+        let _ = contained(|| match self.deliver {
             Deliver::Created(promise, answer) => promise.complete(answer),
             Deliver::Other(deliver) => deliver(),
-        }));
+        });
     }
 }
 

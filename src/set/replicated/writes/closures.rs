@@ -3,9 +3,9 @@
 
 use crate::error::Error;
 use crate::set::replicated::Core;
+use crate::set::replicated::panics::contained;
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 /// Closures of one order, one after the other.
@@ -77,7 +77,7 @@ impl Closures {
             };
             drop(state);
             // Each closure is guarded by itself; this guards the thread against what their values do when they are dropped.
-            let _ = catch_unwind(AssertUnwindSafe(|| job(core)));
+            let _ = contained(|| job(core));
         }
     }
 

@@ -8,9 +8,10 @@ use crate::replica::{Draft, Kind, Version, Write};
 use crate::set::Placed;
 use crate::set::replicated::Core;
 use crate::set::replicated::lanes::lane::Job;
+use crate::set::replicated::reads::recent::Changes;
 use crate::set::replicated::upkeep::coordinator::Event;
 use crate::set::replicated::upkeep::notify::{Completion, Deliver, Held};
-use crate::set::replicated::writes::doubts::Doubt;
+use crate::set::replicated::writes::doubts::{Doubt, Known};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -25,6 +26,8 @@ pub(crate) struct CreateOp {
     write: Write,
     deadline: Instant,
     held: Held,
+    /// What the recent orders had seen when it was sent.
+    sent: Changes,
     /// Where it stands, to be looked at without its lock.
     stands: AtomicU8,
     state: Mutex<State>,
@@ -65,6 +68,10 @@ struct Parked {
 impl CreateOp {
     pub(crate) fn write(&self) -> &Write {
         &self.write
+    }
+
+    pub(crate) fn sent(&self) -> Changes {
+        self.sent
     }
 
     /// The answer of one replica; returns the completion when it decides the outcome.
@@ -109,6 +116,9 @@ impl Core {
         let max = self.settings.value_bytes_max;
         if payload.len() > max {
             return Pending::ready(Err(Error::ValueTooLarge { bytes: payload.len(), max }));
+        }
+        if self.doubts.lock().are_too_many() {
+            return Pending::ready(Err(self.too_busy()));
         }
         let held = match self.in_flight.admit(payload.len() + OVERHEAD) {
             Ok(held) => held,
@@ -215,7 +225,8 @@ impl Core {
         let takers = voters.iter().filter(|index| self.lane(*index).has_room_for(bytes)).collect();
         let tally = Tally::new(self.quorum.w(), takers);
         let state = Mutex::new(State { tally, promise: Some(promise) });
-        let op = Arc::new(CreateOp { write, deadline, held, stands: AtomicU8::new(OPEN), state });
+        let sent = self.recent.changes(number);
+        let op = Arc::new(CreateOp { write, deadline, held, sent, stands: AtomicU8::new(OPEN), state });
         self.miss_beside(takers, number, version);
         for index in takers.iter() {
             if self.lane(index).push(Job::Create(Arc::clone(&op))).is_err()
@@ -317,6 +328,15 @@ impl Core {
         }
     }
 
+    /// Whether the outcome of a write of this process is still open.
+    pub(crate) fn is_under_way(&self, number: OrderNumber, version: Version) -> bool {
+        let is_open = |submit: &Submit| match submit.open.binary_search_by_key(&number, |op| op.write.number()) {
+            Ok(place) => submit.open[place].stands() == OPEN,
+            Err(_) => false,
+        };
+        self.is_in_flight(number, version) || is_open(&self.submit.lock())
+    }
+
     /// Whether this coordinator knows that W replicas have synced this version: it was sent by it, and its caller was told.
     pub(crate) fn is_committed(&self, number: OrderNumber, version: Version) -> bool {
         // In this order: what lands in doubt is entered as such before it stops being in flight.
@@ -324,9 +344,13 @@ impl Core {
             return false;
         }
         let submit = self.submit.lock();
-        if self.doubts.lock().concerns(number) {
+        // What was settled may have been written over with what stood before.
+        let token = WriteToken { number, version };
+        let doubts = self.doubts.lock();
+        if doubts.concerns(number) || doubts.known(token) != Known::Never {
             return false;
         }
+        drop(doubts);
         // In order of number, as they were minted under this lock.
         match submit.open.binary_search_by_key(&number, |op| op.write.number()) {
             Ok(place) => submit.open[place].stands() == STORED,
@@ -363,12 +387,15 @@ impl Core {
 
     /// The close timeout passed: whatever was sent and is not answered stays in doubt.
     pub(crate) fn abandon_creates(&self) {
-        let open = std::mem::take(&mut self.submit.lock().open);
-        for op in open {
-            if let Some(completion) = op.expire() {
-                self.notifier.push(completion);
-            }
+        let mut completions = Vec::new();
+        let mut submit = self.submit.lock();
+        // Under the lock: a read must not find one of them neither open nor in doubt.
+        for op in std::mem::take(&mut submit.open) {
+            completions.extend(op.expire());
+            self.let_go(&op);
         }
+        drop(submit);
+        self.notifier.push_all(&mut completions);
     }
 }
 

@@ -4,6 +4,8 @@
 //! *settled*: what is seen of it is made durable, or what was there before is written again under a newer version. That second
 //! write may end in doubt as well; it carries older content under a newer version, so while it is in the air nothing older than
 //! it may be shown, lest it surface later and take back what was read.
+//!
+//! No doubt is ever dropped: where there are too many, the SET takes no more writes until some are settled.
 
 use crate::error::WriteToken;
 use crate::order::OrderNumber;
@@ -11,14 +13,15 @@ use crate::replica::Version;
 use crate::set::Resolved;
 use std::collections::{BTreeMap, VecDeque};
 
-/// The most orders in doubt, and the most outcomes, that are remembered. Beyond it every order counts as in doubt.
+/// With so many orders in doubt no more writes are taken. Beyond it come at most those that are in flight.
+const OPEN_MAX: usize = 1 << 20;
+/// The most outcomes that are remembered.
 const REMEMBERED_MAX: usize = 1 << 16;
 
 /// The doubts of one SET.
 #[derive(Debug, Default)]
 pub(crate) struct Doubts {
     open: BTreeMap<OrderNumber, Vec<Doubt>>,
-    overflowed: bool,
     settled: BTreeMap<(OrderNumber, Version), Resolved>,
     /// The same in the order in which they were settled.
     order: VecDeque<(OrderNumber, Version)>,
@@ -48,27 +51,26 @@ pub(crate) enum Known {
 }
 
 impl Doubts {
-    /// Says whether it can be remembered.
-    pub(crate) fn add(&mut self, number: OrderNumber, doubt: Doubt) -> bool {
-        if self.open.len() >= REMEMBERED_MAX && !self.open.contains_key(&number) {
-            self.overflowed = true;
-            return false;
-        }
+    pub(crate) fn add(&mut self, number: OrderNumber, doubt: Doubt) {
         let doubts = self.open.entry(number).or_default();
         if doubts.iter().all(|other| other.version != doubt.version) {
             doubts.push(doubt);
         }
-        true
+    }
+
+    /// Whether there are so many that no more may come.
+    pub(crate) fn are_too_many(&self) -> bool {
+        self.open.len() >= OPEN_MAX
     }
 
     /// Whether anything about `number` has to be settled before it is written.
     pub(crate) fn concerns(&self, number: OrderNumber) -> bool {
-        self.overflowed || self.open.contains_key(&number)
+        self.open.contains_key(&number)
     }
 
     /// Whether there is none at all.
     pub(crate) fn is_empty(&self) -> bool {
-        !self.overflowed && self.open.is_empty()
+        self.open.is_empty()
     }
 
     /// The newest version in doubt.
@@ -92,10 +94,14 @@ impl Doubts {
             applied.push(version);
             next = copied_by(&doubts, version);
         }
+        // Nothing but a copy is ever written over a doubt, except over a new order that somebody came upon before its creator was
+        // told: what was asked for before something that took effect took effect too.
+        let is_copy = |version: &Version| doubts.iter().any(|doubt| doubt.version == *version && doubt.copies.is_some());
+        let asked_for = applied.iter().filter(|version| !is_copy(version) && (**version != stands || copies.is_none()));
+        let newest_asked_for = asked_for.max().copied();
         for doubt in &doubts {
-            // A new order may have been changed by somebody who came upon it before its creator was told: then it took effect.
-            let overtaken = doubts.iter().all(|other| other.version < stands) && copies.is_none();
-            let outcome = match applied.contains(&doubt.version) || overtaken {
+            let was_built_on = doubt.copies.is_none() && newest_asked_for.is_some_and(|newest| doubt.version < newest);
+            let outcome = match applied.contains(&doubt.version) || was_built_on {
                 true => Resolved::Applied,
                 false => Resolved::NotApplied,
             };
@@ -123,7 +129,7 @@ impl Doubts {
         let in_doubt = self.open.get(&token.number).is_some_and(|open| open.iter().any(|doubt| doubt.version == token.version));
         match in_doubt {
             true => Known::InDoubt,
-            false if self.overflowed || token.version <= self.forgotten => Known::Forgotten,
+            false if token.version <= self.forgotten => Known::Forgotten,
             false => Known::Never,
         }
     }
@@ -210,6 +216,15 @@ mod tests {
         doubts.add(number(1), doubt(1, None));
         doubts.settle(number(1), version(2), None);
         assert_eq!(known(&doubts, 1), Known::Settled(Resolved::Applied));
+        // Also where the change is in doubt itself, and stands, or is copied.
+        for (stands, copies) in [(2, None), (3, Some(2))] {
+            let mut doubts = Doubts::default();
+            doubts.add(number(1), doubt(2, None));
+            doubts.add(number(1), doubt(1, None));
+            doubts.settle(number(1), version(stands), copies.map(version));
+            assert_eq!(known(&doubts, 1), Known::Settled(Resolved::Applied));
+            assert_eq!(known(&doubts, 2), Known::Settled(Resolved::Applied));
+        }
     }
 
     #[test]
@@ -221,10 +236,5 @@ mod tests {
         assert_eq!((known(&doubts, 1), known(&doubts, 2)), (Known::Forgotten, Known::Forgotten));
         assert_eq!(known(&doubts, 3), Known::Settled(Resolved::NotApplied));
         assert_eq!(known(&doubts, REMEMBERED_MAX as u64 + 3), Known::Never);
-        let mut doubts = Doubts::default();
-        for sequence in 0..=REMEMBERED_MAX as u64 {
-            assert_eq!(doubts.add(number(sequence), doubt(1, None)), sequence < REMEMBERED_MAX as u64);
-        }
-        assert!(doubts.concerns(number(REMEMBERED_MAX as u64 + 9)), "who cannot remember all doubts everything");
     }
 }

@@ -4,17 +4,17 @@
 use super::create::OVERHEAD;
 use super::turns::TurnEnd;
 use super::write::{Content, WriteOp, Written};
-use crate::error::{Error, NotAttempted};
+use crate::error::{Error, NotAttempted, WriteToken};
 use crate::order::OrderNumber;
 use crate::pending::refusing_waits;
 use crate::replica::{Draft, Kind, Record, Version};
 use crate::set::replicated::Core;
-use crate::set::replicated::upkeep::coordinator::Timed;
+use crate::set::replicated::panics::contained;
+use crate::set::replicated::upkeep::coordinator::{Timed, again};
 use crate::set::replicated::upkeep::notify::{Completion, Deliver, Held};
-use crate::set::{Edit, Order};
+use crate::set::{Edit, Order, Resolved};
 use bytes::Bytes;
 use parking_lot::Mutex;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
@@ -33,8 +33,8 @@ pub(crate) struct ModifyOp {
 enum Phase {
     /// Its closure did not run, or still runs.
     Waiting,
-    /// What it wrote is about to be sent.
-    Sending,
+    /// What it wrote, or what it saw, will be sent under this version.
+    Sending(Version),
     /// What it wrote, or what it saw, is on its way.
     Sent(Arc<WriteOp>),
     Answered,
@@ -68,12 +68,26 @@ impl Core {
 }
 
 impl ModifyOp {
-    fn answer(&self, core: &Core, result: Result<(Version, bool), Error>) {
+    /// Says whether it was not answered before.
+    fn answer(&self, core: &Core, result: Result<(Version, bool), Error>) -> bool {
         if matches!(std::mem::replace(&mut *self.phase.lock(), Phase::Answered), Phase::Answered) {
-            return;
+            return false;
         }
         let edit = Arc::clone(&self.edit);
         core.notifier.push(Completion { held: self.held, deliver: Deliver::Other(Box::new(move || edit.finish(result))) });
+        true
+    }
+
+    /// Answers after its closure ran. Where its caller was told before that its time was up, what it gave is dropped here: on the
+    /// thread of closures.
+    fn answer_ran(&self, core: &Core, result: Result<(Version, bool), Error>) {
+        if !self.answer(core, result) {
+            self.discard();
+        }
+    }
+
+    fn discard(&self) {
+        let _ = contained(|| self.edit.discard());
     }
 
     fn is_answered(&self) -> bool {
@@ -92,17 +106,8 @@ impl ModifyOp {
 
     /// Runs the closure. A panic is an error of this one alone.
     fn run(&self, order: &Order) -> Result<Option<Bytes>, Error> {
-        let ran = catch_unwind(AssertUnwindSafe(|| refusing_waits(|| self.edit.run(order))));
-        ran.map_err(|panic| {
-            let message = match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
-                (Some(text), _) => (*text).to_owned(),
-                (None, Some(text)) => text.clone(),
-                (None, None) => "without a message".to_owned(),
-            };
-            // What it panicked with is the caller's too.
-            let _ = catch_unwind(AssertUnwindSafe(|| drop(panic)));
-            Error::ModifyPanicked { number: self.number, message }
-        })
+        let ran = contained(|| refusing_waits(|| self.edit.run(order)));
+        ran.map_err(|message| Error::ModifyPanicked { number: self.number, message })
     }
 }
 
@@ -111,9 +116,12 @@ impl Timed for ModifyOp {
         let phase = self.phase.lock();
         let error = match &*phase {
             Phase::Answered => return None,
-            _ if now < self.deadline => return Some(self.deadline),
-            // For a moment; what comes next knows more. The timer comes again at once.
-            Phase::Sending => return Some(now),
+            _ if now < self.deadline => return Some(again(self.deadline, now)),
+            // Closures after it still run; then what it wrote is sent under that version, or never.
+            Phase::Sending(version) => {
+                let token = WriteToken { number: self.number, version: *version };
+                Error::Ambiguous { token, acked: 0, failed: 0, in_flight: 0, need: core.quorum.w() }
+            }
             Phase::Waiting => Error::NotAttempted { reason: NotAttempted::NoTurn { number: self.number } },
             Phase::Sent(write) => write.in_doubt(),
         };
@@ -174,7 +182,9 @@ impl Batch {
 }
 
 fn fail(core: &Arc<Core>, number: OrderNumber, ops: &[Arc<ModifyOp>], error: &Error, end: TurnEnd) {
-    ops.iter().for_each(|op| op.answer(core, Err(error.clone())));
+    for op in ops {
+        op.answer(core, Err(error.clone()));
+    }
     core.pass_on(number, end);
 }
 
@@ -193,17 +203,17 @@ fn run(core: &Arc<Core>, number: OrderNumber, ops: Vec<Arc<ModifyOp>>, record: R
             continue;
         }
         match op.run(&order) {
-            Err(error) => op.answer(core, Err(error)),
+            Err(error) => op.answer_ran(core, Err(error)),
             Ok(Some(value)) if value.len() > core.settings.value_bytes_max => {
                 let max = core.settings.value_bytes_max;
-                op.answer(core, Err(Error::ValueTooLarge { bytes: value.len(), max }));
+                op.answer_ran(core, Err(Error::ValueTooLarge { bytes: value.len(), max }));
             }
             // It saw what is on W replicas.
-            Ok(None) if sharers.is_empty() => op.answer(core, Ok((record.version, false))),
+            Ok(None) if sharers.is_empty() => op.answer_ran(core, Ok((record.version, false))),
             Ok(written) => {
                 // Its deadline passed while it ran: the order stays as it was.
-                if !op.advance(Phase::Sending) {
-                    op.edit.discard();
+                if !op.advance(Phase::Sending(version)) {
+                    op.discard();
                     continue;
                 }
                 sharers.push((op, written.is_some()));
@@ -228,7 +238,11 @@ fn run(core: &Arc<Core>, number: OrderNumber, ops: Vec<Arc<ModifyOp>>, record: R
         }
         // Also for those that only saw what others wrote: it may be so or not.
         Written::InDoubt(error) => answer_all(core, number, &sharers, &error, TurnEnd::Unknown),
-        Written::NotSent(error) => answer_all(core, number, &sharers, &error, TurnEnd::Stands(record)),
+        Written::NotSent(error) => {
+            // Whoever's time was up was told this version.
+            core.doubts.lock().remember(number, version, Resolved::NotApplied);
+            answer_all(core, number, &sharers, &error, TurnEnd::Stands(record));
+        }
     };
     if let Some(write) = core.write(number, content, deadline, Box::new(then)) {
         for op in shared {
@@ -238,6 +252,8 @@ fn run(core: &Arc<Core>, number: OrderNumber, ops: Vec<Arc<ModifyOp>>, record: R
 }
 
 fn answer_all(core: &Arc<Core>, number: OrderNumber, sharers: &Sharers, error: &Error, end: TurnEnd) {
-    sharers.iter().for_each(|(op, _)| op.answer(core, Err(error.clone())));
+    for (op, _) in sharers {
+        op.answer(core, Err(error.clone()));
+    }
     core.pass_on(number, end);
 }

@@ -10,9 +10,10 @@ use crate::pending::{Pending, Promise};
 use crate::replica::{Draft, Kind, Record, Version};
 use crate::set::Resolved;
 use crate::set::replicated::Core;
-use crate::set::replicated::upkeep::coordinator::Timed;
+use crate::set::replicated::upkeep::coordinator::{Timed, again};
 use crate::set::replicated::upkeep::notify::{Completion, Deliver, Held};
 use parking_lot::Mutex;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
@@ -39,6 +40,8 @@ impl Core {
 
     /// Settles all doubts about `number`, for whoever has the turn.
     pub(crate) fn settle(self: &Arc<Core>, number: OrderNumber, deadline: Instant, then: Stands) {
+        // A free read under way may have been told something that is written over now: from here on it looks again, in its turn.
+        self.copies.fetch_add(1, Ordering::AcqRel);
         self.begin_settling(number);
         let newest = self.doubts.lock().newest(number);
         let settled = move |core: &Arc<Core>, found: Result<(Option<Record>, bool), Error>| {
@@ -71,16 +74,7 @@ impl Core {
             None => Content { kind: Kind::Void, draft: Draft::new(&[]), version: None, copies: Some(copied) },
         };
         let written = move |core: &Arc<Core>, written| match written {
-            Written::Stored(record) => {
-                let mut doubts = core.doubts.lock();
-                doubts.settle(number, record.version, Some(copied));
-                // It may have been found without ever having been in doubt here: an earlier process left it.
-                if copied != Version::default() && doubts.known(WriteToken { number, version: copied }) == Known::Never {
-                    doubts.remember(number, copied, Resolved::Applied);
-                }
-                drop(doubts);
-                then(core, Ok(Some(record)));
-            }
+            Written::Stored(record) => then(core, Ok(Some(record))),
             Written::InDoubt(_) => then(core, Err(Error::Unconfirmed { number, need: core.quorum.w() })),
             Written::NotSent(error) => {
                 core.land(number, None);
@@ -90,6 +84,16 @@ impl Core {
             }
         };
         self.write(number, content, deadline, Box::new(written));
+    }
+
+    /// A copy of `copied` is on W replicas under `version`. Called before any read can see that it is.
+    pub(crate) fn copied(&self, number: OrderNumber, version: Version, copied: Version) {
+        let mut doubts = self.doubts.lock();
+        doubts.settle(number, version, Some(copied));
+        // It may have been found without ever having been in doubt here: an earlier process left it.
+        if copied != Version::default() && doubts.known(WriteToken { number, version: copied }) == Known::Never {
+            doubts.remember(number, copied, Resolved::Applied);
+        }
     }
 
     /// See [`OrderStore::resolve`](crate::OrderStore::resolve).
@@ -171,7 +175,8 @@ impl ResolveOp {
     fn look(self: Arc<Self>, core: &Arc<Core>, stands: Result<Option<Record>, Error>) {
         let (number, version) = (self.token.number, self.token.version);
         let is_unseen = matches!(&stands, Ok(stands) if stands.as_ref().is_none_or(|record| record.version < version));
-        if !is_unseen || core.is_ours(version.epoch) {
+        let is_never = core.doubts.lock().known(self.token) == Known::Never;
+        if !is_unseen || (is_never && core.is_ours(version.epoch)) {
             return self.settled(core, stands);
         }
         if version.epoch > core.epoch() {
@@ -179,9 +184,7 @@ impl ResolveOp {
             return self.end(core, Err(Error::Unconfirmed { number, need: core.quorum.w() }), TurnEnd::Unknown);
         }
         // Not seen, and perhaps on a replica that could not be asked.
-        if !core.doubts.lock().add(number, Doubt { version, copies: None }) {
-            return self.end(core, Err(core.too_busy()), TurnEnd::Unknown);
-        }
+        core.doubts.lock().add(number, Doubt { version, copies: None });
         let deadline = self.deadline;
         core.settle(number, deadline, Box::new(move |core, stands| self.settled(core, stands)));
     }
@@ -209,7 +212,7 @@ impl Timed for ResolveOp {
     fn tick(self: Arc<ResolveOp>, core: &Arc<Core>, now: Instant) -> Option<Instant> {
         self.promise.lock().as_ref()?;
         if now < self.deadline {
-            return Some(self.deadline);
+            return Some(again(self.deadline, now));
         }
         let reason = NotAttempted::NoTurn { number: self.token.number };
         self.answer(core, Err(Error::NotAttempted { reason }));

@@ -183,6 +183,11 @@ impl Core {
         }
     }
 
+    /// Whether doubts are being settled.
+    pub(crate) fn is_settling(&self, number: OrderNumber) -> bool {
+        self.turns.table.lock().get(&number).is_some_and(|queue| queue.settling)
+    }
+
     /// Has `reader` told when doubts are settled, if that is under way.
     pub(crate) fn await_settling(&self, number: OrderNumber, reader: &Arc<GetOp>) -> bool {
         match self.turns.table.lock().get_mut(&number) {

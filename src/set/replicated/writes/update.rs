@@ -8,7 +8,7 @@ use crate::order::OrderNumber;
 use crate::pending::{Pending, Promise};
 use crate::replica::{Draft, Kind, Record, Version};
 use crate::set::replicated::Core;
-use crate::set::replicated::upkeep::coordinator::Timed;
+use crate::set::replicated::upkeep::coordinator::{Timed, again};
 use crate::set::replicated::upkeep::notify::{Completion, Deliver, Held};
 use crate::set::replicated::writes::create::OVERHEAD;
 use parking_lot::Mutex;
@@ -61,6 +61,9 @@ impl Core {
             return Err(Error::ValueTooLarge { bytes, max });
         }
         self.check_floor(number.day())?;
+        if self.doubts.lock().are_too_many() {
+            return Err(self.too_busy());
+        }
         // Counted before it is asked whether the SET is open, so that one that is let in is waited for at the end.
         let admitted = self.in_flight.admit(bytes + OVERHEAD);
         if self.is_closing() {
@@ -135,7 +138,7 @@ impl Timed for UpdateOp {
         state.promise.as_ref()?;
         // Once it is sent the write keeps the deadline itself.
         if now < self.deadline || state.draft.is_none() {
-            return (now < self.deadline).then_some(self.deadline);
+            return (now < self.deadline).then(|| again(self.deadline, now));
         }
         drop(state);
         let reason = NotAttempted::NoTurn { number: self.number };

@@ -1,12 +1,12 @@
 //! A write of an order that exists already: one version to every voting replica, on behalf of whoever has the turn.
 
-use crate::error::{Error, WriteToken};
+use crate::error::{Error, NotAttempted, WriteToken};
 use crate::order::OrderNumber;
 use crate::quorum::{Mask, Tally, Verdict};
 use crate::replica::{Draft, HEADER, Kind, Record, ReplicaError, Version, Write};
 use crate::set::replicated::Core;
 use crate::set::replicated::lanes::lane::Job;
-use crate::set::replicated::upkeep::coordinator::Timed;
+use crate::set::replicated::upkeep::coordinator::{Timed, again};
 use crate::set::replicated::writes::doubts::Doubt;
 use parking_lot::Mutex;
 use std::sync::{Arc, Weak};
@@ -16,7 +16,7 @@ use std::time::Instant;
 pub(crate) struct Content {
     pub(crate) kind: Kind,
     pub(crate) draft: Draft,
-    /// The version, where it was drawn before. Otherwise, and if an epoch was claimed since, it is drawn now.
+    /// The version, where it was drawn before: that one or none, as somebody may have been told of it.
     pub(crate) version: Option<Version>,
     /// For a write that settles others, see [`Doubt::copies`].
     pub(crate) copies: Option<Version>,
@@ -79,10 +79,20 @@ impl Core {
             return None;
         }
         let epoch = self.epoch();
-        let version = version.filter(|version| version.epoch == epoch).unwrap_or_else(|| {
-            submit.counter += 1;
-            Version { epoch, counter: submit.counter }
-        });
+        let version = match version {
+            Some(version) if version.epoch == epoch => version,
+            // Too late: what older epochs wrote must not grow any more.
+            Some(_) => {
+                drop(submit);
+                let reason = NotAttempted::NoTurn { number };
+                then(self, Written::NotSent(Error::NotAttempted { reason }));
+                return None;
+            }
+            None => {
+                submit.counter += 1;
+                Version { epoch, counter: submit.counter }
+            }
+        };
         draft.seal(number, kind, version, 0);
         let write = Write::encoded(number, version, draft.into_bytes().into(), false);
         let record = Record { kind, version, generation: 0, value: write.bytes().slice(HEADER..) };
@@ -148,6 +158,9 @@ impl WriteOp {
         let (number, version) = (self.number, self.record.version);
         if stored {
             // First what later reads find, then whoever waits: nobody may read what was before after being told of this.
+            if let Some(copied) = self.copies {
+                core.copied(number, version, copied);
+            }
             core.recent.written(number, &self.record);
             core.land(number, Some(&self.record));
             then(&core, Written::Stored(self.record.clone()));
@@ -165,7 +178,7 @@ impl Timed for WriteOp {
         let state = self.state.lock();
         state.then.as_ref()?;
         if now < self.deadline {
-            return Some(self.deadline);
+            return Some(again(self.deadline, now));
         }
         self.end(state, false);
         None

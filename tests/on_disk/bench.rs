@@ -246,6 +246,47 @@ impl Book {
         unread
     }
 
+    /// As [`Book::assert_stands`] where a replica is away and another lacks something: what is found on fewer than W, and was
+    /// written by an earlier process, is written again under a version of this one. It takes over such a version, with the same
+    /// value, and from then on that one stands.
+    #[track_caller]
+    pub(crate) fn assert_stands_or_renewed(&mut self, store: &OrderStore, told: &str) {
+        let unread = self.take_over_renewed(store, told);
+        self.assert_stands(store, told);
+        assert_eq!(unread, 0, "{told}: could not be read at first");
+    }
+
+    /// The same for [`Book::assert_nothing_is_wrong`].
+    #[track_caller]
+    pub(crate) fn assert_nothing_is_wrong_or_renewed(&mut self, store: &OrderStore, told: &str) -> usize {
+        let unread = self.take_over_renewed(store, told);
+        assert_eq!(self.assert_nothing_is_wrong(store, told), unread, "{told}: what cannot be read stays so");
+        unread
+    }
+
+    /// Returns how many cannot be read.
+    #[track_caller]
+    fn take_over_renewed(&mut self, store: &OrderStore, told: &str) -> usize {
+        let reads: Vec<_> = self.0.keys().map(|number| store.get(*number)).collect();
+        let epoch = store.status().sets[0].epoch;
+        let mut unread = 0;
+        for ((number, acknowledged), read) in self.0.iter_mut().zip(reads) {
+            match ends(read) {
+                Ok(Some(order)) => {
+                    // What this process wrote is never written again under another version.
+                    if order.version.epoch == epoch && acknowledged.0.epoch < epoch {
+                        acknowledged.0 = order.version;
+                    }
+                    assert_same(&order, acknowledged, told);
+                }
+                Ok(None) => panic!("{told}: {number} was acknowledged and is said not to be there"),
+                Err(Error::QuorumLost { .. } | Error::Corrupt { .. }) => unread += 1,
+                Err(other) => panic!("{told}: {number}: {other}"),
+            }
+        }
+        unread
+    }
+
     /// Weak reads may show older versions, but what was acknowledged is there in some version.
     #[track_caller]
     pub(crate) fn assert_none_is_absent(&self, store: &OrderStore, told: &str) {

@@ -355,7 +355,7 @@ impl Settings {
             ("open_timeout in ms", ms(self.open_timeout), 1, hour_ms),
             ("close_timeout in ms", ms(self.close_timeout), 1, hour_ms),
             ("cache_bytes", self.cache_bytes, 1 << 20, 1 << 40),
-            ("recent_bytes", self.recent_bytes as u64, 0, 1 << 40),
+            ("recent_bytes", self.recent_bytes as u64, 0, 1 << 36),
             ("modify_threads", self.modify_threads as u64, 1, 64),
             ("utc_offset_minutes (its absolute value)", u64::from(self.utc_offset_minutes.unsigned_abs()), 0, 1_439),
         ];

@@ -149,6 +149,12 @@ pub enum Error {
     /// be under way. The programmer acts: ask before or after.
     #[error("a closure given to modify must not wait for a store")]
     Reentrant,
+    /// No write of this store was ever given that token. Nothing changed; a retry gives the same.
+    #[error("{token} names no write of this store")]
+    UnknownToken {
+        /// The token.
+        token: WriteToken,
+    },
     /// Newer writes have gone over the one that the token names, and whether they saw it is not known any more: the process
     /// ended since, or the write is long ago. Nothing changed. The caller looks into the order itself.
     #[error("{token} was overwritten by version {current}, and whether that was based on it is not on record")]
@@ -361,6 +367,7 @@ impl Error {
             Error::NoSuchOrder { .. }
             | Error::ModifyPanicked { .. }
             | Error::Superseded { .. }
+            | Error::UnknownToken { .. }
             | Error::NoSuchReplica { .. }
             | Error::WrongState { .. }
             | Error::StillNeeded { .. }

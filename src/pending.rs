@@ -10,21 +10,42 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 thread_local! {
-    /// A closure of a caller runs on this thread, which others wait for.
-    static MUST_NOT_WAIT: Cell<bool> = const { Cell::new(false) };
+    /// What is refused on this thread, for which others wait.
+    static REFUSED: Cell<Refused> = const { Cell::new(Refused::Nothing) };
+    /// It is a thread of a store.
+    static IS_OURS: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs `call`; a wait inside it is refused with [`Error::Reentrant`].
-pub(crate) fn refusing_waits<T>(call: impl FnOnce() -> T) -> T {
+/// What must not be done to an operation under way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Refused {
+    Nothing,
+    /// To block until its answer is there. Polling is not blocking: a waker may do that.
+    Waits,
+    /// To ask for its answer at all: whoever polls in a closure does it until the answer is there.
+    Polls,
+}
+
+/// Runs `call`; what it must not do in there is [`Error::Reentrant`].
+pub(crate) fn refusing<T>(refused: Refused, call: impl FnOnce() -> T) -> T {
     /// Ends it also when `call` panics.
-    struct End(bool);
+    struct End(Refused);
     impl Drop for End {
         fn drop(&mut self) {
-            MUST_NOT_WAIT.set(self.0);
+            REFUSED.set(self.0);
         }
     }
-    let _end = End(MUST_NOT_WAIT.replace(true));
+    let _end = End(REFUSED.replace(refused));
     call()
+}
+
+/// Says that this thread is one of a store: it never waits for the end of one.
+pub(crate) fn mark_as_ours() {
+    IS_OURS.set(true);
+}
+
+pub(crate) fn is_ours() -> bool {
+    IS_OURS.get()
 }
 
 /// The answer to an operation that was sent when the method was called.
@@ -98,7 +119,7 @@ impl<T> Pending<T> {
     ///
     /// # Errors
     /// What the operation failed with. [`Error::Reentrant`] inside a closure given to
-    /// [`modify`](crate::OrderStore::modify), where the answer is not there yet.
+    /// [`modify`](crate::OrderStore::modify) and inside a waker, where the answer is not there yet.
     ///
     /// # Panics
     /// When the answer was taken before by polling this as a future to its end, as futures do.
@@ -115,7 +136,7 @@ impl<T> Pending<T> {
                     if let Some(answer) = inner.answer.take() {
                         return answer;
                     }
-                    if MUST_NOT_WAIT.get() {
+                    if REFUSED.get() != Refused::Nothing {
                         return Err(Error::Reentrant);
                     }
                     inner.parked = true;
@@ -144,7 +165,7 @@ impl<T> Pending<T> {
             if let Some(answer) = inner.answer.take() {
                 return Ok(answer);
             }
-            if MUST_NOT_WAIT.get() {
+            if REFUSED.get() != Refused::Nothing {
                 return Ok(Err(Error::Reentrant));
             }
             if until.is_some_and(|until| Instant::now() >= until) {
@@ -216,7 +237,7 @@ impl<T> Future for Pending<T> {
             return Poll::Ready(answer);
         }
         // Polled in there by something that blocks until it is ready: it would wait for itself.
-        if MUST_NOT_WAIT.get() {
+        if REFUSED.get() == Refused::Polls {
             drop(inner);
             this.state = State::Ready(None);
             return Poll::Ready(Err(Error::Reentrant));

@@ -97,7 +97,7 @@ impl Builder {
     }
 
     /// Recent orders that each SET keeps in memory, in bytes: the newest versions of what was created, written and read last. A
-    /// read of one of them, strong or not, asks no replica and runs on the caller's thread. Default 16 MiB; 0 keeps none.
+    /// read of one of them, strong or not, asks no replica and runs on the caller's thread. Default 16 MiB, at most 64 GiB; 0 keeps none.
     pub fn recent_bytes(mut self, bytes: usize) -> Builder {
         self.settings.recent_bytes = bytes;
         self

@@ -20,7 +20,7 @@ pub use verify::{Finding, Verified, Where};
 use crate::config::Settings;
 use crate::error::{Error, WriteToken};
 use crate::order::{Day, OrderNumber, SetId};
-use crate::pending::Pending;
+use crate::pending::{Pending, is_ours};
 use crate::replica::Version;
 use crate::set::{Change, Compared, Modified, Order, Page, Placed, Resolved, Shard};
 use crate::topology::{Choice, SetMap};
@@ -245,8 +245,8 @@ impl OrderStore {
     /// write can never win. The answer is final.
     ///
     /// # Errors
-    /// Through the [`Pending`]: [`Error::Superseded`] when newer writes make it impossible to tell; what a strong read may fail
-    /// with, and [`Error::Unconfirmed`], when too few replicas take part: a retry is safe.
+    /// Through the [`Pending`]: [`Error::UnknownToken`] for one that was never given out; [`Error::Superseded`] when newer writes
+    /// make it impossible to tell; [`Error::NotAttempted`] when its turn did not come in time; what a strong read may fail with, and [`Error::Unconfirmed`], when too few replicas take part: a retry is safe.
     pub fn resolve(&self, token: WriteToken) -> Pending<Resolved> {
         match self.inner.shard(token.number.set_id()) {
             Ok(shard) => shard.resolve(token, self.inner.deadline(None)),
@@ -380,7 +380,7 @@ impl Drop for Inner {
     fn drop(&mut self) {
         let closing: Vec<Pending<()>> = self.shards.iter().map(|shard| shard.close()).collect();
         // The last handle may be dropped by a waker, on a thread of this store: that one must not wait for itself.
-        if std::thread::current().name().is_some_and(|name| name.starts_with("om-")) {
+        if is_ours() {
             return;
         }
         let until = Instant::now() + self.settings.close_timeout + Duration::from_secs(1);

@@ -273,6 +273,7 @@ fn said_by(error: &Error) -> Said {
         | Error::Stale { .. }
         | Error::ModifyPanicked { .. }
         | Error::Superseded { .. }
+        | Error::UnknownToken { .. }
         | Error::Diverged { .. }
         | Error::InUse { .. }
         | Error::ForeignReplica { .. }

@@ -35,7 +35,7 @@ use crate::config::{Quorum, Settings};
 use crate::error::{Error, WriteToken};
 use crate::heal::RangeBook;
 use crate::order::{Day, MintCore, MintState, OrderNumber, SetId};
-use crate::pending::{Pending, Promise};
+use crate::pending::{Pending, Promise, mark_as_ours};
 use crate::quorum::Mask;
 use crate::replica::{ReplicaError, Version};
 use crate::set::{Compared, Edit, Order, Page, Placed, Reading, ReplicaState, ReplicaStatus, Resolved, SetState, SetStatus};
@@ -237,7 +237,10 @@ impl Core {
     fn spawn(&self, what: &str, run: impl FnOnce(&Arc<Core>) + Send + 'static) -> Result<(), Error> {
         let core = self.me.upgrade().ok_or(Error::Closed)?;
         let name = format!("om-{}-{what}", self.id);
-        let thread = std::thread::Builder::new().name(name.clone()).spawn(move || run(&core));
+        let thread = std::thread::Builder::new().name(name.clone()).spawn(move || {
+            mark_as_ours();
+            run(&core);
+        });
         thread.map(drop).map_err(|error| Error::System { action: format!("start thread {name}"), message: error.to_string() })
     }
 

@@ -1,7 +1,7 @@
 //! The notifier of a SET: the one thread on which callers' wakers run, so that no user code runs on a replica's thread.
 
 use crate::error::Error;
-use crate::pending::Promise;
+use crate::pending::{Promise, Refused, mark_as_ours, refusing};
 use crate::set::Placed;
 use crate::set::replicated::panics::contained;
 use parking_lot::{Condvar, Mutex};
@@ -26,9 +26,12 @@ impl Completion {
     pub(crate) fn deliver(self, in_flight: &InFlight) {
         in_flight.release(self.held);
         // A waker is the caller's code. If it panics, that is its trouble alone.
-        let _ = contained(|| match self.deliver {
-            Deliver::Created(promise, answer) => promise.complete(answer),
-            Deliver::Other(deliver) => deliver(),
+        // Should it wait for the store, it would wait for this thread.
+        let _ = contained(|| {
+            refusing(Refused::Waits, || match self.deliver {
+                Deliver::Created(promise, answer) => promise.complete(answer),
+                Deliver::Other(deliver) => deliver(),
+            })
         });
     }
 }
@@ -113,7 +116,10 @@ impl Notifier {
             // A call that slipped in while the SET ended. Not answered here, where locks may be held; should there be no
             // thread for it, dropping the answer says that the store is closed.
             let (late, in_flight) = (std::mem::take(completions), Arc::clone(&self.in_flight));
-            let run = move || late.into_iter().for_each(|completion| completion.deliver(&in_flight));
+            let run = move || {
+                mark_as_ours();
+                late.into_iter().for_each(|completion| completion.deliver(&in_flight));
+            };
             return drop(std::thread::Builder::new().name("om-late".to_owned()).spawn(run));
         }
         state.waiting.append(completions);

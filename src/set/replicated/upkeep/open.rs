@@ -4,6 +4,7 @@ use super::floor::FLOOR_KEY;
 use super::leases::{LEASE_PREFIX, decode_mark};
 use crate::config::Quorum;
 use crate::order::{Day, OrderNumber, SetId};
+use crate::pending::mark_as_ours;
 use crate::replica::{Replica, ReplicaError, ScanLimit, Scanned};
 use crate::set::replicated::lanes::lane::{Reopen, Role};
 use crate::set::replicated::lanes::worker::guarded;
@@ -40,6 +41,7 @@ pub(crate) fn each_at_once<T: Send + 'static>(
     for (place, job) in jobs.into_iter().enumerate() {
         let sender = sender.clone();
         let run = move || {
+            mark_as_ours();
             // When nobody listens any more, the result, a replica perhaps, is dropped here.
             let _ = sender.send((place, guarded(job)));
         };

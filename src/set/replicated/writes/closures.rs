@@ -2,6 +2,7 @@
 //! blocks is one of them, and nothing else.
 
 use crate::error::Error;
+use crate::pending::mark_as_ours;
 use crate::set::replicated::Core;
 use crate::set::replicated::panics::contained;
 use parking_lot::{Condvar, Mutex};
@@ -44,7 +45,10 @@ impl Core {
         }
         let name = format!("om-{}-modify-{}", self.id, state.threads);
         let core = Arc::clone(self);
-        match std::thread::Builder::new().name(name.clone()).spawn(move || core.closures.run(&core)) {
+        match std::thread::Builder::new().name(name.clone()).spawn(move || {
+            mark_as_ours();
+            core.closures.run(&core);
+        }) {
             Ok(_) => state.threads += 1,
             // Those that run already will come to it.
             Err(_) if state.threads > 0 => {}

@@ -6,7 +6,7 @@ use super::turns::TurnEnd;
 use super::write::{Content, WriteOp, Written};
 use crate::error::{Error, NotAttempted, WriteToken};
 use crate::order::OrderNumber;
-use crate::pending::refusing_waits;
+use crate::pending::{Refused, refusing};
 use crate::replica::{Draft, Kind, Record, Version};
 use crate::set::replicated::Core;
 use crate::set::replicated::panics::contained;
@@ -87,7 +87,7 @@ impl ModifyOp {
     }
 
     fn discard(&self) {
-        let _ = contained(|| self.edit.discard());
+        let _ = contained(|| refusing(Refused::Polls, || self.edit.discard()));
     }
 
     fn is_answered(&self) -> bool {
@@ -106,7 +106,7 @@ impl ModifyOp {
 
     /// Runs the closure. A panic is an error of this one alone.
     fn run(&self, order: &Order) -> Result<Option<Bytes>, Error> {
-        let ran = contained(|| refusing_waits(|| self.edit.run(order)));
+        let ran = contained(|| refusing(Refused::Polls, || self.edit.run(order)));
         ran.map_err(|message| Error::ModifyPanicked { number: self.number, message })
     }
 }

@@ -102,6 +102,10 @@ impl Core {
             Ok(held) => held,
             Err(error) => return Pending::ready(Err(error)),
         };
+        if !self.may_have_given_out(token.version) {
+            self.in_flight.release(held);
+            return Pending::ready(Err(Error::UnknownToken { token }));
+        }
         let (promise, pending) = Pending::new();
         let op = Arc::new(ResolveOp { token, deadline, held, promise: Mutex::new(Some(promise)) });
         let timed: Weak<ResolveOp> = Arc::downgrade(&op);
@@ -110,6 +114,14 @@ impl Core {
             op.answer(self, Err(self.too_busy()));
         }
         pending
+    }
+
+    /// Whether this process, or one before it, may have given out that version.
+    fn may_have_given_out(&self, version: Version) -> bool {
+        let counter = self.submit.lock().counter;
+        let current = Version { epoch: self.epoch(), counter };
+        // Without an epoch nothing can be said; that is for the read to tell.
+        current.epoch == 0 || (version.epoch > 0 && version.counter > 0 && version <= current)
     }
 
     pub(crate) fn too_busy(&self) -> Error {
@@ -178,10 +190,6 @@ impl ResolveOp {
         let is_never = core.doubts.lock().known(self.token) == Known::Never;
         if !is_unseen || (is_never && core.is_ours(version.epoch)) {
             return self.settled(core, stands);
-        }
-        if version.epoch > core.epoch() {
-            // Of a coordinator that has taken over: nothing of ours can win over it.
-            return self.end(core, Err(Error::Unconfirmed { number, need: core.quorum.w() }), TurnEnd::Unknown);
         }
         // Not seen, and perhaps on a replica that could not be asked.
         core.doubts.lock().add(number, Doubt { version, copies: None });

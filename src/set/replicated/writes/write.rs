@@ -111,11 +111,17 @@ impl Core {
             }
         }
         drop(submit);
-        // All lanes are closed: nothing was sent.
+        // All lanes were closed meanwhile: nothing was sent.
         if failed.len() == usize::from(takers.count()) {
             let then = op.state.lock().then.take();
             self.land(number, None);
-            then.into_iter().for_each(|then| then(self, Written::NotSent(Error::Closed)));
+            let error = match self.is_closing() {
+                true => Error::Closed,
+                false => Error::NotAttempted { reason: self.no_quorum(self.quorum.w()) },
+            };
+            if let Some(then) = then {
+                then(self, Written::NotSent(error));
+            }
             return None;
         }
         for index in failed {

@@ -74,11 +74,8 @@ struct State {
     round: ReadRound,
     to: Option<To>,
     hurried: bool,
-    /// What waits for a turn, and to whom it is to be written back. From then on answers change nothing.
-    parked: Option<(Record, Mask)>,
+    /// It waits for its turn, or for the outcome of a write; from then on answers change nothing.
     is_parked: bool,
-    /// It has the turn to write back, and gives it back at its end.
-    has_turn: bool,
     /// What was found is not on W replicas, and is left to who settles doubts.
     is_unconfirmed: bool,
 }
@@ -149,8 +146,7 @@ impl Core {
         let silent = self.silent();
         let (mut round, step) = ReadRound::new(self.quorum, voters, asks_all, epoch, self.next_start(voters, silent));
         round.pass_by(silent);
-        let state =
-            State { round, to: Some(to), hurried: false, parked: None, is_parked: false, has_turn: false, is_unconfirmed: false };
+        let state = State { round, to: Some(to), hurried: false, is_parked: false, is_unconfirmed: false };
         let core = Arc::downgrade(self);
         let op = Arc::new(GetOp { core, number, epoch, deadline, held, mode, began, copies, state: Mutex::new(state) });
         op.act(self, step);
@@ -180,9 +176,8 @@ impl GetOp {
             }
             Step::WriteBack(record, mask) => match self.mode {
                 Mode::Free => {
-                    let version = record.version;
-                    self.park(record, mask);
-                    if !core.await_landing(self.number, version, self) {
+                    self.park();
+                    if !core.await_landing(self.number, record.version, self) {
                         self.wait_for_turn(core);
                     }
                 }
@@ -223,10 +218,8 @@ impl GetOp {
     }
 
     /// It goes on in its turn, or when it is told of an outcome.
-    fn park(&self, record: Record, mask: Mask) {
-        let mut state = self.state.lock();
-        state.parked = Some((record, mask));
-        state.is_parked = true;
+    fn park(&self) {
+        self.state.lock().is_parked = true;
     }
 
     fn wait_for_turn(self: &Arc<GetOp>, core: &Arc<Core>) {
@@ -302,19 +295,16 @@ impl GetOp {
     /// What was found may be, or may just have been, written over with older content: then it is not shown, and the read goes on
     /// in its turn.
     fn is_hidden(self: &Arc<GetOp>, core: &Arc<Core>, record: &Record) -> bool {
-        {
-            let state = self.state.lock();
-            // In its turn nobody else settles anything; and once parked it waits for its turn already.
-            if state.has_turn || state.is_parked {
-                return state.is_parked && !state.has_turn;
-            }
+        // Once parked it waits for its turn already.
+        if self.state.lock().is_parked {
+            return true;
         }
         // In this order. Settling that began later than this look finds what was found here, as it is on W replicas.
         let is_settling = core.is_settling(self.number);
         let below = core.doubts.lock().hides_below(self.number);
         let is_hidden = is_settling || self.is_outrun(core) || below.is_some_and(|below| record.version < below);
         if is_hidden {
-            self.park(record.clone(), Mask::NONE);
+            self.park();
             if !core.await_settling(self.number, self) {
                 self.wait_for_turn(core);
             }
@@ -328,11 +318,11 @@ impl GetOp {
     }
 
     fn finish(self: &Arc<GetOp>, core: &Arc<Core>, result: Result<Option<Record>, Error>) {
-        let (to, has_turn, is_confirmed) = {
+        let (to, is_confirmed) = {
             let mut state = self.state.lock();
             // A silent replica may keep the operation for long; it need not keep what the others answered.
             state.round.forget();
-            (state.to.take(), std::mem::take(&mut state.has_turn), !state.is_unconfirmed)
+            (state.to.take(), !state.is_unconfirmed)
         };
         if let (Some(_), Ok(Some(record))) = (&to, &result)
             && !matches!(self.mode, Mode::Settle(_))
@@ -340,11 +330,6 @@ impl GetOp {
             // Before anybody is told: nothing older may be shown from then on.
             core.recent.read(self.number, record, self.began);
         }
-        let end = match &result {
-            Ok(Some(record)) if has_turn => TurnEnd::Stands(record.clone()),
-            // What was written back may have reached some.
-            _ => TurnEnd::Unknown,
-        };
         match to {
             Some(To::Caller(finish)) => {
                 let deliver = Deliver::Other(Box::new(move || finish(result)));
@@ -354,49 +339,26 @@ impl GetOp {
             Some(To::Settler(then)) => then(core, result.map(|record| (record, is_confirmed))),
             None => {}
         }
-        if has_turn {
-            core.pass_on(self.number, end);
-        }
     }
 }
 
 impl Turn for GetOp {
-    /// The turn to write back what was found.
+    /// In its turn it looks again: what was found before may have been written over while it waited.
     fn begin(self: Arc<GetOp>, core: &Arc<Core>, latest: Option<Record>) {
-        let looks_again = core.is_in_doubt(self.number) || self.is_outrun(core);
-        let parked = {
-            let mut state = self.state.lock();
-            let parked = state.parked.take().filter(|_| state.to.is_some());
-            let rivals = |record: &Record| !core.is_ours(record.version.epoch) && !state.round.heard_all();
-            let writes_back = parked.as_ref().is_some_and(|(record, mask)| !mask.is_empty() && !looks_again && !rivals(record));
-            // In one step with the look at who waits: should its time be up from here on, its end gives the turn back.
-            state.has_turn = writes_back;
-            parked.map(|(record, mask)| (record, mask, writes_back))
-        };
-        match parked {
-            None => core.pass_on(self.number, TurnEnd::Unchanged),
-            Some((record, _, true)) if latest.as_ref().is_some_and(|latest| latest.version >= record.version) => {
-                self.finish(core, Ok(latest));
-            }
-            Some((record, mask, true)) => self.write_back(core, &record, mask),
-            Some((.., false)) => {
-                let (number, deadline) = (self.number, self.deadline);
-                core.stands(
-                    number,
-                    latest,
-                    deadline,
-                    Box::new(move |core, stands| {
-                        let end = match &stands {
-                            Ok(Some(record)) => TurnEnd::Stands(record.clone()),
-                            Ok(None) => TurnEnd::Unchanged,
-                            Err(_) => TurnEnd::Unknown,
-                        };
-                        self.finish(core, stands);
-                        core.pass_on(number, end);
-                    }),
-                );
-            }
+        let (number, deadline) = (self.number, self.deadline);
+        if self.is_finished() {
+            return core.pass_on(number, TurnEnd::Unchanged);
         }
+        let then = move |core: &Arc<Core>, stands: Result<Option<Record>, Error>| {
+            let end = match &stands {
+                Ok(Some(record)) => TurnEnd::Stands(record.clone()),
+                Ok(None) => TurnEnd::Unchanged,
+                Err(_) => TurnEnd::Unknown,
+            };
+            self.finish(core, stands);
+            core.pass_on(number, end);
+        };
+        core.stands(number, latest, deadline, Box::new(then));
     }
 }
 

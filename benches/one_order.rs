@@ -205,8 +205,9 @@ fn counted(who: &str, count: usize) -> Option<u64> {
     String::from_utf8_lossy(&report).lines().find_map(|line| line.split_once("Collected : ")?.1.trim().parse().ok())
 }
 
+/// So many that what else goes on in the process, which is not the same in every run, does not matter.
 fn instructions(who: &str) -> Option<f64> {
-    let (few, many) = (20_000, 120_000);
+    let (few, many) = (20_000, if who == "raw" { 120_000 } else { 2_020_000 });
     Some((counted(who, many)? as f64 - counted(who, few)? as f64) / (many - few) as f64)
 }
 

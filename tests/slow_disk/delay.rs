@@ -53,7 +53,7 @@ impl Shim {
         let control = tempfile::Builder::new().prefix("ordermint-slow-disk-").tempdir_in(control).map_err(failed)?;
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/slow_disk/shim.c");
         let mut cc = Command::new(std::env::var_os("CC").unwrap_or_else(|| "cc".into()));
-        cc.args(["-O2", "-shared", "-fPIC", "-o"]).arg(scratch.path().join("shim.so")).arg(source);
+        cc.args(["-O2", "-shared", "-fPIC", "-o"]).arg(scratch.path().join("shim.so")).arg(source).arg("-ldl");
         let output = cc.output().map_err(|error| format!("{cc:?}: {error}"))?;
         if !output.status.success() {
             return Err(format!("{cc:?}: {}", String::from_utf8_lossy(&output.stderr).trim()));
@@ -129,6 +129,12 @@ impl SlowDir {
     /// Those that failed.
     pub(crate) fn failed(&self) -> Result<Calls, String> {
         Ok(Calls { reads: self.word(11)?, writes: self.word(12)?, syncs: self.word(13)? })
+    }
+
+    /// From now on each group of a replica below the directory is held up for so long above sled, at the question how much space is
+    /// free: it is as late as on a slow disk, and no I/O is.
+    pub(crate) fn hold_aside(&self, delay: Duration) -> Result<(), String> {
+        self.set_word(14, u64::try_from(delay.as_micros()).unwrap_or(u64::MAX))
     }
 
     /// All so far.

@@ -10,6 +10,7 @@
  * same functions. As with a slow disk, sleepers do not wait for each other. 64-bit Linux only.
  */
 #define _GNU_SOURCE
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdatomic.h>
@@ -19,6 +20,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -33,6 +35,7 @@ struct control {
     _Atomic uint64_t slept[KINDS]; /* those of them that slept */
     _Atomic uint64_t fails_in[KINDS]; /* 1: the next one fails, 2: the one after it, ...; 0: none */
     _Atomic uint64_t failed[KINDS];   /* those that did */
+    _Atomic uint64_t aside_us;     /* slept before the free space below the directory is told, which is no I/O; 0: none */
 };
 
 static struct control *control;
@@ -83,6 +86,12 @@ static int is_slow(int fd) {
     return state == SLOW;
 }
 
+static void sleep_us(uint64_t us) {
+    struct timespec left = {.tv_sec = (time_t)(us / 1000000), .tv_nsec = (long)(us % 1000000) * 1000};
+    while (nanosleep(&left, &left) != 0)
+        ;
+}
+
 static int is_chosen(enum kind kind) {
     uint64_t left = atomic_load(&control->fails_in[kind]);
     while (left != 0)
@@ -99,9 +108,7 @@ static int may_pass(int fd, enum kind kind) {
     uint64_t us = atomic_load(&control->delay_us);
     if (us != 0) {
         atomic_fetch_add(&control->slept[kind], 1);
-        struct timespec left = {.tv_sec = (time_t)(us / 1000000), .tv_nsec = (long)(us % 1000000) * 1000};
-        while (nanosleep(&left, &left) != 0)
-            ;
+        sleep_us(us);
     }
     if (!is_chosen(kind))
         return 1;
@@ -165,4 +172,17 @@ int statx(int dir, const char *restrict path, int flags, unsigned int mask, stru
         told->stx_dev_minor = 77;
     }
     return result;
+}
+
+/* What a replica asks before each group, before it goes near sled: the place to hold it up above sled, for comparison. */
+int statvfs64(const char *restrict path, struct statvfs64 *restrict told) {
+    static int (*_Atomic real)(const char *, struct statvfs64 *);
+    if (!real)
+        real = (int (*)(const char *, struct statvfs64 *))dlsym(RTLD_NEXT, "statvfs64");
+    if (control && is_below(path)) {
+        uint64_t us = atomic_load(&control->aside_us);
+        if (us > 0)
+            sleep_us(us);
+    }
+    return real(path, told);
 }

@@ -12,6 +12,7 @@ mod pressure;
 mod quorums;
 mod reads;
 mod returning;
+mod returning_on_disk;
 mod scans;
 mod seeds;
 mod sick;

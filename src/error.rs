@@ -155,6 +155,10 @@ pub enum Error {
         /// The token.
         token: WriteToken,
     },
+    /// The answer was given before: this `Pending` was polled to its end. What was asked for is as that answer said. The programmer
+    /// acts.
+    #[error("the answer was taken when this future was ready")]
+    AnswerTaken,
     /// Newer writes have gone over the one that the token names, and whether they saw it is not known any more: the process
     /// ended since, or the write is long ago. Nothing changed. The caller looks into the order itself.
     #[error("{token} was overwritten by version {current}, and whether that was based on it is not on record")]
@@ -363,6 +367,8 @@ impl Error {
             Error::VersionMismatch { .. } => false,
             // What the closure asked for inside may be under way.
             Error::Reentrant => false,
+            // It was answered already.
+            Error::AnswerTaken => false,
             // The same call gives the same answer.
             Error::NoSuchOrder { .. }
             | Error::ModifyPanicked { .. }

@@ -120,12 +120,10 @@ impl<T> Pending<T> {
     /// # Errors
     /// What the operation failed with. [`Error::Reentrant`] inside a closure given to
     /// [`modify`](crate::OrderStore::modify) and inside a waker, where the answer is not there yet.
-    ///
-    /// # Panics
-    /// When the answer was taken before by polling this as a future to its end, as futures do.
+    /// [`Error::AnswerTaken`] when it was polled as a future to its end before.
     pub fn wait(self) -> Result<T, Error> {
         match self.state {
-            State::Ready(answer) => answer.expect(TAKEN),
+            State::Ready(answer) => answer.unwrap_or(Err(Error::AnswerTaken)),
             State::All(mut all) => {
                 all.answers.extend(all.waiting.drain(..).map(Pending::wait));
                 (all.join)(all.answers)
@@ -150,13 +148,10 @@ impl<T> Pending<T> {
     ///
     /// # Errors
     /// The outer error gives the operation back when the time was up; it goes on.
-    ///
-    /// # Panics
-    /// As [`Pending::wait`].
     pub fn wait_timeout(self, patience: Duration) -> Result<Result<T, Error>, Pending<T>> {
         let until = Instant::now().checked_add(patience);
         let slot = match self.state {
-            State::Ready(answer) => return Ok(answer.expect(TAKEN)),
+            State::Ready(answer) => return Ok(answer.unwrap_or(Err(Error::AnswerTaken))),
             State::All(all) => return all.wait_until(until),
             State::Waiting(slot) => slot,
         };
@@ -212,15 +207,13 @@ impl<T> All<T> {
     }
 }
 
-const TAKEN: &str = "the answer was taken when this future was ready";
-
 impl<T> Future for Pending<T> {
     type Output = Result<T, Error>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T, Error>> {
         let this = self.get_mut();
         let slot = match &mut this.state {
-            State::Ready(answer) => return Poll::Ready(answer.take().expect(TAKEN)),
+            State::Ready(answer) => return Poll::Ready(answer.take().unwrap_or(Err(Error::AnswerTaken))),
             State::All(all) => {
                 let answer = std::task::ready!(all.poll(context));
                 this.state = State::Ready(None);

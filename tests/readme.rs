@@ -71,6 +71,7 @@ fn one_of_each() -> Vec<(&'static str, Error)> {
         ("Stale", Error::Stale { number, found: None, wanted: version }),
         ("ModifyPanicked", Error::ModifyPanicked { number, message: String::new() }),
         ("Reentrant", Error::Reentrant),
+        ("AnswerTaken", Error::AnswerTaken),
         ("UnknownToken", Error::UnknownToken { token: WriteToken { number, version } }),
         ("Superseded", Error::Superseded { token: WriteToken { number, version }, current: version }),
         ("Corrupt", Error::Corrupt { set, number, faults: Faults::default() }),

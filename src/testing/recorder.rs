@@ -259,6 +259,8 @@ fn said_by(error: &Error) -> Said {
         Error::NoSuchOrder { .. } => Said::Answer(Answer::Absent),
         // Only the wait was refused; what was asked for goes on.
         Error::Reentrant => Said::Nothing,
+        // It was said before.
+        Error::AnswerTaken => Said::Nothing,
         // Each of these says that nothing changed.
         Error::Config(_)
         | Error::ParseOrderNumber(_)

@@ -185,3 +185,25 @@ async fn thousands_are_under_way_from_one_runtime() {
     .await
     .expect("all are there");
 }
+
+#[test]
+fn an_answer_that_was_taken_is_told_to_be_so_and_is_no_panic() {
+    use ordermint::Error;
+    use std::future::Future;
+    use std::pin::Pin;
+    use std::task::{Context, Poll, Waker};
+
+    let bench = Bench::new(3, 2, 2);
+    let store = bench.open();
+    let mut context = Context::from_waker(Waker::noop());
+    let mut polled = || {
+        let mut pending = store.create("once");
+        until("it is answered", || matches!(Pin::new(&mut pending).poll(&mut context), Poll::Ready(Ok(_))));
+        pending
+    };
+    let mut again = polled();
+    let mut context = Context::from_waker(Waker::noop());
+    assert_eq!(Pin::new(&mut again).poll(&mut context), Poll::Ready(Err(Error::AnswerTaken)));
+    assert_eq!(polled().wait(), Err(Error::AnswerTaken));
+    assert!(matches!(polled().wait_timeout(AGES), Ok(Err(Error::AnswerTaken))));
+}

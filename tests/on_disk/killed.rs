@@ -3,7 +3,7 @@
 
 use crate::bench::*;
 use crate::common::{how_many, random, say};
-use ordermint::{Change, Error, Order, OrderNumber, OrderStore, Pending, Version, WriteToken};
+use ordermint::{Change, Error, Order, OrderNumber, OrderStore, Pending, ReplicaState, SetId, Version, WriteToken};
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -62,6 +62,10 @@ fn in_a_process_that_is_killed() {
             let (store, numbers) = (&store, &numbers);
             scope.spawn(move || if writer % 2 == 0 { update_for_ever(store, numbers) } else { modify_for_ever(store, numbers) });
         }
+        // In half of the rounds the kill may come at any step of a replica's leaving and returning.
+        if recent > 0 {
+            scope.spawn(|| send_away_and_bring_back(&store, numbers[0].set_id()));
+        }
         for _ in 0..2 {
             scope.spawn(|| {
                 loop {
@@ -71,6 +75,21 @@ fn in_a_process_that_is_killed() {
             });
         }
     });
+}
+
+fn send_away_and_bring_back(store: &OrderStore, set: SetId) {
+    let state = |index: u8| store.status().sets[0].replicas[usize::from(index)].state;
+    loop {
+        let index = fastrand::u8(0..3);
+        store.take_out_replica(set, index).expect("all three are in use");
+        std::thread::sleep(Duration::from_millis(fastrand::u64(0..20)));
+        store.bring_back_replica(set, index).expect("it is away");
+        let begun = Instant::now();
+        while state(index) != ReplicaState::Voting {
+            assert!(begun.elapsed() < Duration::from_secs(40), "it comes to {}", state(index));
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
 }
 
 fn update_for_ever(store: &OrderStore, numbers: &[OrderNumber]) {

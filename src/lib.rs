@@ -113,8 +113,8 @@ pub use order::{
 };
 pub use pending::Pending;
 pub use replica::{
-    Applied, Chunk, Damage, Group, GroupFull, Identity, Kind, Lookup, Marks, MemoryReplica, RangeDigest, Record, RecordError,
-    Replica, ReplicaError, ScanLimit, Scanned, SledReplica, Standing, Version, Write,
+    Applied, Chunk, Damage, Group, GroupFull, Identity, Kind, Lookup, Marks, MemoryReplica, Origin, RangeDigest, Record,
+    RecordError, Replica, ReplicaError, RequestKey, ScanLimit, Scanned, SledReplica, Standing, Version, Write,
 };
 pub use set::{Change, Compared, Modified, Order, Page, Placed, ReplicaState, ReplicaStatus, Resolved, SetState, SetStatus};
 pub use store::{

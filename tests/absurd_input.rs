@@ -270,7 +270,8 @@ fn deadlines_of_nothing_and_of_for_ever() {
 fn groups_and_records_have_bounds() {
     let number = OrderNumber::new(Day::MIN, 1, set(7)).expect("a number");
     let version = Version { epoch: 1, counter: 1 };
-    let record = |bytes: usize| Record { kind: Kind::Order, version, generation: 0, value: Bytes::from(vec![0; bytes]) };
+    let record =
+        |bytes: usize| Record { kind: Kind::Order, version, generation: 0, value: Bytes::from(vec![0; bytes]), origin: None };
     let mut group = Group::new(1);
     assert!(group.push(Write::new(number, &record(Group::BYTES_MAX), false)).is_err());
     assert!(group.is_empty(), "what does not fit leaves no trace");

@@ -73,7 +73,7 @@ fn write_the_first_corpus() {
         ("repaired", number(day, 1 << 33, 8), Kind::Order, (2, 1 << 40), 2, b"\0\0\0\0"),
     ];
     for (name, number, kind, (epoch, counter), generation, value) in inputs {
-        let record = Record { kind, version: Version { epoch, counter }, generation, value: value.to_vec().into() };
+        let record = Record { kind, version: Version { epoch, counter }, generation, value: value.to_vec().into(), origin: None };
         let whole = [&number.to_be_bytes()[..], &record.encode(number)].concat();
         std::fs::write(dir.join(name), &whole).expect("a written file");
         let mut lying = whole.clone();

@@ -1,8 +1,10 @@
 //! What a replica applies at once: writes and meta values that share one sync.
 
-use super::record::{Record, Version};
+use super::origin::Origin;
+use super::record::{self, Record, Version};
 use crate::order::OrderNumber;
 use bytes::Bytes;
+use std::sync::Arc;
 
 /// One record on its way to a replica, already encoded.
 #[derive(Clone, Debug)]
@@ -42,6 +44,17 @@ impl Write {
     #[must_use]
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
+    }
+
+    /// Where the order came from, if its record says so.
+    #[must_use]
+    pub fn origin(&self) -> Option<Arc<Origin>> {
+        self.parts().1
+    }
+
+    /// Payload and origin.
+    pub(crate) fn parts(&self) -> (Bytes, Option<Arc<Origin>>) {
+        record::parts(&self.bytes)
     }
 
     /// Whether this is the first write of a number minted just now.
@@ -173,7 +186,7 @@ mod tests {
     fn write(value: usize) -> Write {
         let number = OrderNumber::new(Day::MIN, 1, SetId::from_checked(7)).expect("a number");
         let version = Version { epoch: 2, counter: 3 };
-        let record = Record { kind: Kind::Order, version, generation: 0, value: vec![b'x'; value].into() };
+        let record = Record { kind: Kind::Order, version, generation: 0, value: vec![b'x'; value].into(), origin: None };
         Write::new(number, &record, true)
     }
 

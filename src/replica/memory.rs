@@ -1,6 +1,6 @@
 //! A replica in memory: the contract in its shortest form.
 
-use super::record::{HEADER, Header, Record, Version};
+use super::record::{Header, Record, Version};
 use super::{
     Applied, Chunk, Damage, Group, Identity, Lookup, Marks, RangeDigest, Replica, ReplicaError, ScanLimit, Scanned, Standing,
 };
@@ -150,14 +150,15 @@ impl Replica for MemoryReplica {
         let mut bytes = 0;
         let Some(page) = span_after(day, after) else { return Ok(chunk) };
         for (&number, held) in memory.records.range(page) {
-            let value_bytes = held.bytes.len().saturating_sub(HEADER);
+            let found = decode(number, held);
+            let value_bytes = found.as_ref().map_or(0, |record| record.value.len());
             let full = chunk.items.len() >= limit.records || bytes + value_bytes > limit.bytes;
             if full && let Some(last) = chunk.items.last() {
                 chunk.upto = Some(last.first());
                 break;
             }
             bytes += value_bytes;
-            chunk.items.push(match decode(number, held) {
+            chunk.items.push(match found {
                 Ok(record) => Scanned::Found(number, record),
                 Err(damage) => Scanned::Damaged { from: number, to: number, damage },
             });
@@ -302,7 +303,7 @@ mod tests {
     fn a_clone_is_a_reopened_replica_with_the_same_memory() {
         let number = OrderNumber::new(Day::MIN, 1, SetId::from_checked(7)).expect("a number");
         let version = Version { epoch: 1, counter: 1 };
-        let record = Record { kind: Kind::Order, version, generation: 0, value: Bytes::from_static(b"one") };
+        let record = Record { kind: Kind::Order, version, generation: 0, value: Bytes::from_static(b"one"), origin: None };
         let replica = MemoryReplica::new();
         let mut group = Group::new(1);
         group.push(Write::new(number, &record, true)).expect("room");

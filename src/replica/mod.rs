@@ -2,6 +2,7 @@
 
 mod group;
 mod memory;
+mod origin;
 pub(crate) mod record;
 mod sled;
 mod values;
@@ -9,7 +10,8 @@ mod values;
 pub use self::group::{Group, GroupFull, Write};
 pub use self::memory::MemoryReplica;
 pub(crate) use self::memory::open_memory;
-pub(crate) use self::record::{Draft, HEADER};
+pub use self::origin::{Origin, RequestKey};
+pub(crate) use self::record::Draft;
 pub use self::record::{Kind, Record, RecordError, Version};
 pub use self::sled::SledReplica;
 pub(crate) use self::sled::{open_sled, peek_identity};

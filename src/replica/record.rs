@@ -1,20 +1,23 @@
 //! The bytes of a record. Pure; encode and decode live here and nowhere else.
 //!
 //! ```text
-//!  0  u8   format, 1
+//!  0  u8   format: 1 without an origin, 2 with one
 //!  1  u8   kind: 1 order, 2 void
 //!  2  u16  repair generation
-//!  4  u32  CRC-32 over payload, key (8 bytes), bytes 0..4, bytes 8..24
+//!  4  u32  CRC-32 over bytes 24.., key (8 bytes), bytes 0..4, bytes 8..24
 //!  8  u32  epoch   \ version
 //! 12  u64  counter /
-//! 20  u32  length of the payload
-//! 24  ...  payload
+//! 20  u32  length of what follows
+//! 24  ...  format 1: payload
+//!          format 2: u16 length of the origin, the origin, as `origin.rs` draws it, payload
 //! ```
 //! All integers big-endian. Nothing follows the payload.
 
+use super::origin::{ORIGIN_BYTES_MAX, Origin};
 use crate::order::OrderNumber;
 use bytes::Bytes;
 use std::fmt;
+use std::sync::Arc;
 
 /// The version of a record: the coordinator's epoch, then its counter. No wall clock has a say.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
@@ -51,6 +54,8 @@ pub struct Record {
     pub generation: u16,
     /// The payload; empty in a void.
     pub value: Bytes,
+    /// How the order came to be; `None` for almost all.
+    pub origin: Option<Arc<Origin>>,
 }
 
 /// Why bytes are no record.
@@ -77,6 +82,12 @@ pub enum RecordError {
         /// What stands there.
         found: u8,
     },
+    /// The origin, where the format says that there is one, makes no sense.
+    #[error("the origin is unreadable: {reason}")]
+    Origin {
+        /// Why.
+        reason: &'static str,
+    },
     /// The checksum over key, header and payload fails.
     #[error("checksum {found:#010x} where {expected:#010x} belongs")]
     Checksum {
@@ -87,18 +98,23 @@ pub enum RecordError {
     },
 }
 
-const FORMAT: u8 = 1;
+/// Without an origin.
+const PLAIN: u8 = 1;
+/// With one.
+const WITH_ORIGIN: u8 = 2;
 /// Length of the header.
-pub(crate) const HEADER: usize = 24;
+const HEADER: usize = 24;
+/// The most that stands before a payload.
+pub(crate) const OVERHEAD_MAX: usize = HEADER + 2 + ORIGIN_BYTES_MAX;
 
 impl Record {
     /// The bytes of this record under `number`.
     ///
     /// # Panics
-    /// When the value is 4 GiB or longer; a store takes none above 7 KiB.
+    /// When the value is 4 GiB or longer; a store takes none above 7 KiB. When the origin breaks the bounds that its fields name.
     #[must_use]
     pub fn encode(&self, number: OrderNumber) -> Vec<u8> {
-        let mut draft = Draft::new(&self.value);
+        let mut draft = Draft::with_origin(&self.value, self.origin.as_deref());
         draft.seal(number, self.kind, self.version, self.generation);
         draft.into_bytes()
     }
@@ -108,29 +124,30 @@ impl Record {
     /// # Errors
     /// See [`RecordError`]; bytes written under another number fail the checksum.
     pub fn decode(number: OrderNumber, bytes: &[u8]) -> Result<Record, RecordError> {
-        let header = Header::check(number, bytes)?;
-        let value = Bytes::copy_from_slice(&bytes[HEADER..]);
-        Ok(Record { kind: header.kind, version: header.version, generation: header.generation, value })
+        Header::check(number, bytes).map(|header| header.into_record(bytes))
     }
 }
 
 /// The part of a record that is not its payload.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Header {
     pub(crate) kind: Kind,
     pub(crate) version: Version,
     pub(crate) generation: u16,
+    pub(crate) origin: Option<Arc<Origin>>,
+    /// Where the payload begins.
+    pub(crate) payload_at: usize,
 }
 
 impl Header {
-    /// Checks all of `bytes` and returns the header; the payload is `bytes[HEADER..]`.
+    /// Checks all of `bytes` and returns the header; the payload is `bytes[header.payload_at..]`.
     pub(crate) fn check(number: OrderNumber, bytes: &[u8]) -> Result<Header, RecordError> {
         let found = bytes.len() as u64;
-        let Some((header, payload)) = bytes.split_first_chunk::<HEADER>() else {
+        let Some((header, body)) = bytes.split_first_chunk::<HEADER>() else {
             return Err(RecordError::Length { expected: HEADER as u64, found });
         };
         let u32_at = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
-        if header[0] != FORMAT {
+        if !matches!(header[0], PLAIN | WITH_ORIGIN) {
             return Err(RecordError::Format { found: header[0] });
         }
         let expected = HEADER as u64 + u64::from(u32_at(20));
@@ -138,7 +155,7 @@ impl Header {
             return Err(RecordError::Length { expected, found });
         }
         let mut crc = crc32fast::Hasher::new();
-        crc.update(payload);
+        crc.update(body);
         let (expected, found) = (seal_crc(crc, number, header), u32_at(4));
         if expected != found {
             return Err(RecordError::Checksum { expected, found });
@@ -150,7 +167,35 @@ impl Header {
         };
         let counter = u64::from(u32_at(12)) << 32 | u64::from(u32_at(16));
         let version = Version { epoch: u32_at(8), counter };
-        Ok(Header { kind, version, generation: u16::from_be_bytes([header[2], header[3]]) })
+        let (origin, payload_at) = read_origin(bytes)?;
+        Ok(Header { kind, version, generation: u16::from_be_bytes([header[2], header[3]]), origin, payload_at })
+    }
+
+    /// The record whose checked bytes these are. The payload is copied: a slice would keep the whole of a run in memory.
+    pub(crate) fn into_record(self, bytes: &[u8]) -> Record {
+        let Header { kind, version, generation, origin, payload_at } = self;
+        Record { kind, version, generation, value: Bytes::copy_from_slice(&bytes[payload_at..]), origin }
+    }
+}
+
+/// The origin in the bytes of a record, where there is one, and where the payload begins.
+fn read_origin(bytes: &[u8]) -> Result<(Option<Arc<Origin>>, usize), RecordError> {
+    if bytes.first() != Some(&WITH_ORIGIN) {
+        return Ok((None, HEADER));
+    }
+    let body = bytes.get(HEADER..).and_then(<[u8]>::split_first_chunk);
+    let (length, body) = body.ok_or(RecordError::Origin { reason: "it has no length" })?;
+    let length = usize::from(u16::from_be_bytes(*length));
+    let origin = body.get(..length).ok_or(RecordError::Origin { reason: "it is longer than the record" })?;
+    Ok((Some(Arc::new(Origin::decode(origin)?)), HEADER + 2 + length))
+}
+
+/// Payload and origin of bytes that were encoded in this process, without a copy of the payload. In bytes that nobody encoded there is
+/// neither.
+pub(crate) fn parts(bytes: &Bytes) -> (Bytes, Option<Arc<Origin>>) {
+    match read_origin(bytes) {
+        Ok((origin, payload_at)) if payload_at <= bytes.len() => (bytes.slice(payload_at..), origin),
+        _ => (Bytes::new(), None),
     }
 }
 
@@ -158,26 +203,51 @@ impl Header {
 #[derive(Debug)]
 pub(crate) struct Draft {
     bytes: Vec<u8>,
-    payload_crc: crc32fast::Hasher,
+    payload_at: usize,
+    /// Over all behind the header.
+    body_crc: crc32fast::Hasher,
 }
 
 impl Draft {
     /// `payload` must be below 4 GiB; the store's value cap is far below.
     pub(crate) fn new(payload: &[u8]) -> Draft {
-        let length = u32::try_from(payload.len()).expect("a payload is below the value cap");
-        let mut bytes = Vec::with_capacity(HEADER + payload.len());
+        Draft::with_origin(payload, None)
+    }
+
+    /// As [`Draft::new`], of an order that came to be like that.
+    pub(crate) fn with_origin(payload: &[u8], origin: Option<&Origin>) -> Draft {
+        let origin = origin.filter(|origin| !origin.is_empty());
+        let before = if origin.is_some() { OVERHEAD_MAX } else { HEADER };
+        let mut bytes = Vec::with_capacity(before + payload.len());
         bytes.resize(HEADER, 0);
-        bytes[20..24].copy_from_slice(&length.to_be_bytes());
+        bytes[0] = PLAIN;
+        if let Some(origin) = origin {
+            bytes[0] = WITH_ORIGIN;
+            bytes.extend_from_slice(&[0, 0]);
+            origin.encode_into(&mut bytes);
+            let length = (bytes.len() - HEADER - 2) as u16;
+            bytes[HEADER..HEADER + 2].copy_from_slice(&length.to_be_bytes());
+        }
+        let payload_at = bytes.len();
         bytes.extend_from_slice(payload);
-        let mut payload_crc = crc32fast::Hasher::new();
-        payload_crc.update(payload);
-        Draft { bytes, payload_crc }
+        let length = u32::try_from(bytes.len() - HEADER).expect("a payload is below the value cap");
+        bytes[20..24].copy_from_slice(&length.to_be_bytes());
+        let mut body_crc = crc32fast::Hasher::new();
+        body_crc.update(&bytes[HEADER..]);
+        Draft { bytes, payload_at, body_crc }
+    }
+
+    /// The same payload of an order with that origin, which was not known when the draft was made.
+    pub(crate) fn carrying(self, origin: Option<&Origin>) -> Draft {
+        match origin {
+            None if self.payload_at == HEADER => self,
+            origin => Draft::with_origin(&self.bytes[self.payload_at..], origin),
+        }
     }
 
     /// Fills in the header. May be called again with other arguments.
     pub(crate) fn seal(&mut self, number: OrderNumber, kind: Kind, version: Version, generation: u16) {
         let header = &mut self.bytes[..HEADER];
-        header[0] = FORMAT;
         header[1] = match kind {
             Kind::Order => 1,
             Kind::Void => 2,
@@ -186,7 +256,7 @@ impl Draft {
         header[8..12].copy_from_slice(&version.epoch.to_be_bytes());
         header[12..20].copy_from_slice(&version.counter.to_be_bytes());
         let header: &[u8; HEADER] = self.bytes.first_chunk().expect("a draft holds a header");
-        let crc = seal_crc(self.payload_crc.clone(), number, header);
+        let crc = seal_crc(self.body_crc.clone(), number, header);
         self.bytes[4..8].copy_from_slice(&crc.to_be_bytes());
     }
 
@@ -218,11 +288,11 @@ mod tests {
 
     fn order() -> Record {
         let version = Version { epoch: 0x0405_0607, counter: 0x0809_0a0b_0c0d_0e0f };
-        Record { kind: Kind::Order, version, generation: 0x0203, value: Bytes::from_static(b"order") }
+        Record { kind: Kind::Order, version, generation: 0x0203, value: Bytes::from_static(b"order"), origin: None }
     }
 
     fn void() -> Record {
-        Record { kind: Kind::Void, version: Version { epoch: 1, counter: 2 }, generation: 0, value: Bytes::new() }
+        Record { kind: Kind::Void, version: Version { epoch: 1, counter: 2 }, generation: 0, value: Bytes::new(), origin: None }
     }
 
     /// Made with Python's `zlib.crc32` and `struct`. Bytes like these lie on disks: if this test fails, mend the code.
@@ -251,7 +321,7 @@ mod tests {
                     let value = (0..length).map(|at| at as u8).collect::<Vec<u8>>().into();
                     for kind in [Kind::Order, Kind::Void] {
                         let version = Version { epoch, counter };
-                        let record = Record { kind, version, generation, value: Bytes::clone(&value) };
+                        let record = Record { kind, version, generation, value: Bytes::clone(&value), origin: None };
                         assert_eq!(Record::decode(number(), &record.encode(number())), Ok(record));
                     }
                 }
@@ -332,7 +402,7 @@ mod tests {
         for found in [0, 3, 255] {
             assert_eq!(sealed(1, found), Err(RecordError::Kind { found }));
         }
-        for found in [0, 2, 255] {
+        for found in [0, 3, 255] {
             assert_eq!(sealed(found, 1), Err(RecordError::Format { found }));
         }
     }

@@ -281,7 +281,7 @@ mod tests {
 
     fn record(counter: u64) -> Record {
         let version = Version { epoch: 1, counter };
-        Record { kind: Kind::Order, version, generation: 0, value: counter.to_string().into() }
+        Record { kind: Kind::Order, version, generation: 0, value: counter.to_string().into(), origin: None }
     }
 
     #[test]

@@ -396,7 +396,7 @@ mod tests {
         for &sequence in sequences {
             let version = Version { epoch: 1, counter: sequence };
             let value = Bytes::from(sequence.to_string());
-            let record = Record { kind: Kind::Order, version, generation: 0, value };
+            let record = Record { kind: Kind::Order, version, generation: 0, value, origin: None };
             group.push(Write::new(number(sequence), &record, true)).expect("room");
         }
         group

@@ -26,7 +26,7 @@ fn a_version_on_one_of_three_that_one_pair_has_shown_every_other_pair_shows() {
         let (number, (version, _)) = book.0.iter().next().expect("orders");
         let replica = disk.replica(holder);
         let newer = Version { counter: version.counter + 1_000_000, ..*version };
-        let record = Record { kind: Kind::Order, version: newer, generation: 0, value: "on one".into() };
+        let record = Record { kind: Kind::Order, version: newer, generation: 0, value: "on one".into(), origin: None };
         let mut group = Group::new(replica.epoch());
         group.push(Write::new(*number, &record, false)).expect("room");
         replica.apply(&group).expect("applied");

@@ -319,7 +319,7 @@ fn a_read_whose_write_back_fails_below_sled_shows_nothing_until_it_succeeds() {
             let number = book.numbers()[3];
             let newer = Version { counter: 1_000_000, ..book.0[&number].0 };
             let alone = SledReplica::open(&OpenReplica::new(SET, 0, dirs[0].clone())).expect("a closed replica opens");
-            let record = Record { kind: Kind::Order, version: newer, generation: 0, value: "on one".into() };
+            let record = Record { kind: Kind::Order, version: newer, generation: 0, value: "on one".into(), origin: None };
             let mut group = Group::new(alone.epoch());
             group.push(Write::new(number, &record, false)).expect("room");
             alone.apply(&group).expect("applied");

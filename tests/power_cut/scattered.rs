@@ -32,7 +32,7 @@ fn record(seed: u64, sequence: u64, version: Version) -> Record {
     let mut rng = fastrand::Rng::with_seed(seed ^ sequence.rotate_left(40) ^ u64::from(version.epoch) << 56 ^ version.counter);
     let mut value = vec![0; if rng.u8(..) == 0 { rng.usize(..=VALUE_BYTES_MAX) } else { rng.usize(50..400) }];
     rng.fill(&mut value);
-    Record { kind: Kind::Order, version, generation: 0, value: value.into() }
+    Record { kind: Kind::Order, version, generation: 0, value: value.into(), origin: None }
 }
 
 /// The groups of one round, one after the other.

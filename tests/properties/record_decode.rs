@@ -37,7 +37,7 @@ fn record_from(fields: &[u8; 19], value: &[u8]) -> Record {
     let epoch = u32::from_be_bytes([fields[1], fields[2], fields[3], fields[4]]);
     let counter = fields[5..13].iter().fold(0, |counter, byte| counter << 8 | u64::from(*byte));
     let generation = u16::from_be_bytes([fields[13], fields[14]]);
-    Record { kind, version: Version { epoch, counter }, generation, value: value.to_vec().into() }
+    Record { kind, version: Version { epoch, counter }, generation, value: value.to_vec().into(), origin: None }
 }
 
 /// The number with these bits; where there is none, one that is near.

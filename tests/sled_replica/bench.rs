@@ -27,7 +27,7 @@ pub(crate) fn identity() -> Identity {
 }
 
 pub(crate) fn record(counter: u64, value: impl Into<Vec<u8>>) -> Record {
-    Record { kind: Kind::Order, version: Version { epoch: 1, counter }, generation: 0, value: value.into().into() }
+    Record { kind: Kind::Order, version: Version { epoch: 1, counter }, generation: 0, value: value.into().into(), origin: None }
 }
 
 /// A temporary directory with a replica in `replica/`.

@@ -45,7 +45,7 @@ impl Filled {
         let mut group = Group::new(1);
         for counter in self.groups * RECORDS..(self.groups + 1) * RECORDS {
             let version = Version { epoch: 1, counter: counter + 1 };
-            let record = Record { kind: Kind::Order, version, generation: 0, value: vec![b'x'; VALUE].into() };
+            let record = Record { kind: Kind::Order, version, generation: 0, value: vec![b'x'; VALUE].into(), origin: None };
             let number = OrderNumber::new(Day::new(2026, 11, 22)?, counter, self.set)?;
             group.push(Write::new(number, &record, true)).map_err(|_| "a group has room")?;
         }

@@ -72,7 +72,7 @@ impl Bench {
     /// Puts a record into one replica, past the store.
     pub(crate) fn plant(&self, index: usize, number: OrderNumber, version: Version, value: &str) {
         let replica = (*self.memory[index]).clone();
-        let record = Record { kind: Kind::Order, version, generation: 0, value: value.to_owned().into() };
+        let record = Record { kind: Kind::Order, version, generation: 0, value: value.to_owned().into(), origin: None };
         let mut group = Group::new(replica.epoch());
         group.push(Write::new(number, &record, false)).expect("room");
         replica.apply(&group).expect("memory takes it");

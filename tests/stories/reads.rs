@@ -156,7 +156,7 @@ fn a_void_reads_as_absent_and_stays_so() {
     for memory in &bench.memory {
         let replica = MemoryReplica::clone(memory);
         let version = Version { epoch: replica.epoch(), counter: 1_000_000 };
-        let record = Record { kind: Kind::Void, version, generation: 0, value: Default::default() };
+        let record = Record { kind: Kind::Void, version, generation: 0, value: Default::default(), origin: None };
         let mut group = Group::new(replica.epoch());
         group.push(Write::new(number, &record, false)).expect("room");
         replica.apply(&group).expect("applied");

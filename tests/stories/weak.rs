@@ -166,7 +166,7 @@ fn a_void_reads_as_absent_and_is_a_version() {
     let (number, version) = settled(&bench, &store);
     let ended = Version { counter: 1_000_000, ..version };
     for memory in &bench.memory {
-        let record = Record { kind: Kind::Void, version: ended, generation: 0, value: Default::default() };
+        let record = Record { kind: Kind::Void, version: ended, generation: 0, value: Default::default(), origin: None };
         let mut group = Group::new(version.epoch);
         group.push(Write::new(number, &record, false)).expect("room");
         MemoryReplica::clone(memory).apply(&group).expect("applied");

@@ -11,7 +11,7 @@ fn number(sequence: u64) -> OrderNumber {
 
 fn record(counter: u64) -> Record {
     let value = Bytes::from(counter.to_string());
-    Record { kind: Kind::Order, version: Version { epoch: 1, counter }, generation: 0, value }
+    Record { kind: Kind::Order, version: Version { epoch: 1, counter }, generation: 0, value, origin: None }
 }
 
 fn found(sequence: u64, counter: u64) -> Scanned {

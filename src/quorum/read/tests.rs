@@ -19,7 +19,7 @@ const ORDERS: [[usize; 3]; 6] = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2,
 
 fn record(counter: u64) -> Record {
     let value = Bytes::from(counter.to_string());
-    Record { kind: Kind::Order, version: Version { epoch: 5, counter }, generation: 0, value }
+    Record { kind: Kind::Order, version: Version { epoch: 5, counter }, generation: 0, value, origin: None }
 }
 
 fn answer(held: Held) -> Answer {

@@ -31,7 +31,7 @@ fn version(counter: u64) -> Version {
 
 fn record(counter: u64) -> Record {
     let value = Bytes::from(counter.to_string());
-    Record { kind: Kind::Order, version: version(counter), generation: 0, value }
+    Record { kind: Kind::Order, version: version(counter), generation: 0, value, origin: None }
 }
 
 fn other() -> Record {

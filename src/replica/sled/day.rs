@@ -14,9 +14,8 @@ use super::flight::Flight;
 use super::marks::{Mark, Tail};
 use super::runs::{Run, RunBuilder};
 use crate::order::{Day, OrderNumber, SetId};
-use crate::replica::record::{HEADER, Header};
-use crate::replica::{Applied, Damage, Lookup, Record, ReplicaError, Write};
-use bytes::Bytes;
+use crate::replica::record::Header;
+use crate::replica::{Applied, Damage, Lookup, ReplicaError, Write};
 use parking_lot::Mutex;
 use std::collections::HashSet;
 use std::fs::File;
@@ -328,15 +327,9 @@ fn read_record(number: OrderNumber, bytes: &[u8], flight: &Flight) -> Result<Loo
         Err(error) => Ok(Lookup::Damaged(Damage::Record { reason: error.to_string() })),
         Ok(header) => {
             flight.settle(number, header.version)?;
-            Ok(Lookup::Found(record(header, bytes)))
+            Ok(Lookup::Found(header.into_record(bytes)))
         }
     }
-}
-
-/// The record whose checked bytes these are. The payload is copied: a slice would keep the whole run in memory.
-pub(super) fn record(header: Header, bytes: &[u8]) -> Record {
-    let Header { kind, version, generation } = header;
-    Record { kind, version, generation, value: Bytes::copy_from_slice(&bytes[HEADER..]) }
 }
 
 fn damaged_run(reason: &str) -> Lookup {

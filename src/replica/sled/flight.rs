@@ -140,7 +140,7 @@ mod tests {
         let mut group = Group::new(epoch);
         for (sequence, epoch, counter, fresh) in writes {
             let version = Version { epoch: *epoch, counter: *counter };
-            let record = Record { kind: Kind::Order, version, generation: 0, value: Bytes::new() };
+            let record = Record { kind: Kind::Order, version, generation: 0, value: Bytes::new(), origin: None };
             group.push(Write::new(number(*sequence), &record, *fresh)).unwrap();
         }
         group

@@ -13,7 +13,9 @@
 //! ```
 //! All integers big-endian. Nothing follows the last record. One bad record spoils itself alone; a bad header or index spoils the run.
 
+use crate::config::defaults;
 use crate::order::OrderNumber;
+use crate::replica::record;
 
 const FORMAT: u8 = 1;
 const HEADER: usize = 16;
@@ -27,6 +29,8 @@ pub(super) const VALUE_BYTES_MAX: usize = 8192;
 /// The longest record: alone in its run it stays within [`VALUE_BYTES_MAX`]. The store's cap on payloads, 7 KiB, is below.
 pub(super) const RECORD_BYTES_MAX: usize = VALUE_BYTES_MAX - HEADER - ENTRY;
 
+// The largest payload fits with the largest origin beside it, so that an order never has to choose between the two.
+const _: () = assert!(record::OVERHEAD_MAX + defaults::VALUE_BYTES_MAX <= RECORD_BYTES_MAX);
 // The ends in the index are 16 bits wide.
 const _: () = assert!(VALUE_BYTES_MAX <= u16::MAX as usize && RUN_BYTES <= VALUE_BYTES_MAX);
 

@@ -1,11 +1,11 @@
 //! Reading a day in ascending order: singles merged into the chain of runs, with every place told where something may be missing.
 
-use super::day::{DayStore, record};
+use super::day::DayStore;
 use super::engine::{Cursor, Slice};
 use super::flight::Flight;
 use super::runs::Run;
 use crate::order::OrderNumber;
-use crate::replica::record::{HEADER, Header};
+use crate::replica::record::Header;
 use crate::replica::{Chunk, Damage, RangeDigest, ReplicaError, ScanLimit, Scanned};
 
 /// How many damaged places a scan tells of beyond its limit of records, so that one answer stays small.
@@ -33,7 +33,7 @@ impl DayStore {
         let (mut items, mut records, mut bytes, mut upto) = (Vec::new(), 0, 0, None);
         self.walk(from, OrderNumber::SEQUENCE_MAX, &mut |visit| {
             let (sequence, size) = match &visit {
-                Visit::Record(number, _, bytes) => (number.sequence(), bytes.len() - HEADER),
+                Visit::Record(number, header, bytes) => (number.sequence(), bytes.len() - header.payload_at),
                 Visit::Damaged(from, ..) => (*from, 0),
             };
             let is_full = records >= limit.records || bytes + size > limit.bytes;
@@ -46,7 +46,7 @@ impl DayStore {
                 Visit::Record(number, header, found) => {
                     flight.settle(number, header.version)?;
                     (records, bytes) = (records + 1, bytes + size);
-                    items.push(Scanned::Found(number, record(header, found)));
+                    items.push(Scanned::Found(number, header.into_record(found)));
                 }
                 Visit::Damaged(from, to, damage) => {
                     items.push(Scanned::Damaged { from: self.number(from), to: self.number(to), damage });

@@ -191,7 +191,7 @@ impl Bench {
         self.counter += 1;
         let version = Version { epoch: self.epoch, counter: self.counter };
         let value = Bytes::from(format!("{number}@{version}"));
-        Entry { number, record: Record { kind: Kind::Order, version, generation: 0, value }, fresh: false }
+        Entry { number, record: Record { kind: Kind::Order, version, generation: 0, value, origin: None }, fresh: false }
     }
 
     /// As [`Bench::update`], of a number minted just now.
@@ -320,9 +320,10 @@ pub(super) fn assert_same(found: &[Scanned], expected: &[Scanned], what: &str) {
 }
 
 fn words(record: &Record) -> String {
-    let Record { kind, version, generation, value } = record;
+    let Record { kind, version, generation, value, origin } = record;
     let start = value.slice(..value.len().min(40));
-    format!("{kind:?} of version {version}, generation {generation}, {} bytes {start:?}", value.len())
+    let origin = origin.as_ref().map_or(String::new(), |origin| format!(", from {origin:?}"));
+    format!("{kind:?} of version {version}, generation {generation}, {} bytes {start:?}{origin}", value.len())
 }
 
 /// All of a day, page by page; each page must keep the rules.

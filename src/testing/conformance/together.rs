@@ -130,7 +130,7 @@ fn hot_or_fresh(number: OrderNumber, round: u64) -> Record {
     // Of many lengths, so that a value put together of two would show.
     let length = (round as usize * 37 + number.sequence() as usize) % 600;
     let value = Bytes::from(vec![(round % 251) as u8; length]);
-    Record { kind: Kind::Order, version: Version { epoch: 1, counter: round }, generation: 0, value }
+    Record { kind: Kind::Order, version: Version { epoch: 1, counter: round }, generation: 0, value, origin: None }
 }
 
 fn records_of(round: u64) -> Vec<(OrderNumber, Record, bool)> {

@@ -12,7 +12,7 @@
 
 use crate::error::Error;
 use crate::order::OrderNumber;
-use crate::replica::{HEADER, Kind, Record, Version, Write};
+use crate::replica::{Kind, Record, Version, Write};
 use crate::set::replicated::Core;
 use crate::set::replicated::reads::get::as_order;
 use crate::set::{Order, Reading};
@@ -89,7 +89,8 @@ impl Recent {
     pub(crate) fn created(&self, write: &Write, sent: Changes) {
         let Some(bucket) = self.bucket(write.number()) else { return };
         let (kind, version) = (Kind::Order, write.version());
-        let record = Record { kind, version, generation: 0, value: write.bytes().slice(HEADER..) };
+        let (value, origin) = write.parts();
+        let record = Record { kind, version, generation: 0, value, origin };
         let mut bucket = bucket.lock();
         if bucket.changes == sent.0 {
             bucket.put(Entry { number: write.number(), record, is_new: true });
@@ -150,6 +151,15 @@ impl Recent {
     }
 }
 
+impl Entry {
+    /// What it counts for.
+    fn bytes(&self) -> usize {
+        // The origin's own bytes lie in the same allocation as the value.
+        let origin = self.record.origin.as_ref().map_or(0, |origin| 2 * origin.footprint());
+        self.record.value.len() + OVERHEAD + origin
+    }
+}
+
 impl Bucket {
     fn find(&self, number: OrderNumber) -> Option<&Record> {
         let entry = self.places.get(Recent::place(number) as usize % PLACES)?.as_ref()?;
@@ -165,7 +175,7 @@ impl Bucket {
         }
         let place = Recent::place(entry.number) as usize % PLACES;
         self.clear(place);
-        self.bytes += entry.record.value.len() + OVERHEAD;
+        self.bytes += entry.bytes();
         self.places[place] = Some(entry);
         // Each turn looks at another place, so this ends; one value alone is far below the bound.
         for _ in 0..PLACES {
@@ -198,7 +208,7 @@ impl Bucket {
 
     fn clear(&mut self, place: usize) {
         if let Some(entry) = self.places.get_mut(place).and_then(Option::take) {
-            self.bytes -= entry.record.value.len() + OVERHEAD;
+            self.bytes -= entry.bytes();
             // What stood here kept older versions away.
             self.changes += u64::from(!entry.is_new);
         }
@@ -236,7 +246,7 @@ mod tests {
 
     fn record(counter: u64, bytes: usize) -> Record {
         let version = Version { epoch: 1, counter };
-        Record { kind: Kind::Order, version, generation: 0, value: vec![7; bytes].into() }
+        Record { kind: Kind::Order, version, generation: 0, value: vec![7; bytes].into(), origin: None }
     }
 
     fn create(recent: &Recent, sequence: u64, record: Record) {
@@ -286,13 +296,8 @@ mod tests {
             create(&recent, sequence, record(sequence + 1, (sequence % 7_000) as usize));
         }
         let bytes: usize = recent.buckets.iter().map(|bucket| bucket.lock().bytes).sum();
-        let recounted: usize = recent
-            .buckets
-            .iter()
-            .flat_map(|bucket| bucket.lock().places.clone())
-            .flatten()
-            .map(|entry| entry.record.value.len() + OVERHEAD)
-            .sum();
+        let recounted: usize =
+            recent.buckets.iter().flat_map(|bucket| bucket.lock().places.clone()).flatten().map(|entry| entry.bytes()).sum();
         assert_eq!(bytes, recounted);
         assert!(bytes <= 1 << 20, "{bytes}");
         assert_eq!(held(&recent, 99_999), Some(100_000));

@@ -227,7 +227,8 @@ fn run(core: &Arc<Core>, number: OrderNumber, ops: Vec<Arc<ModifyOp>>, record: R
     if sharers.is_empty() {
         return core.pass_on(number, TurnEnd::Stands(record));
     }
-    let content = Content { kind: Kind::Order, draft: Draft::new(&order.value), version: Some(version), copies: None };
+    let (draft, origin) = (Draft::new(&order.value), record.origin.clone());
+    let content = Content { kind: Kind::Order, draft, origin, version: Some(version), copies: None };
     let shared: Vec<_> = sharers.iter().map(|(op, _)| Arc::clone(op)).collect();
     let then = move |core: &Arc<Core>, written| match written {
         Written::Stored(record) => {

@@ -70,8 +70,11 @@ impl Core {
     fn write_again(self: &Arc<Core>, number: OrderNumber, found: Option<Record>, deadline: Instant, then: Stands) {
         let copied = found.as_ref().map_or(Version::default(), |record| record.version);
         let content = match &found {
-            Some(record) => Content { kind: record.kind, draft: Draft::new(&record.value), version: None, copies: Some(copied) },
-            None => Content { kind: Kind::Void, draft: Draft::new(&[]), version: None, copies: Some(copied) },
+            Some(record) => {
+                let (draft, origin) = (Draft::new(&record.value), record.origin.clone());
+                Content { kind: record.kind, draft, origin, version: None, copies: Some(copied) }
+            }
+            None => Content { kind: Kind::Void, draft: Draft::new(&[]), origin: None, version: None, copies: Some(copied) },
         };
         let written = move |core: &Arc<Core>, written| match written {
             Written::Stored(record) => then(core, Ok(Some(record))),

@@ -111,12 +111,13 @@ impl UpdateOp {
         };
         drop(state);
         let op = Arc::clone(&self);
+        let origin = record.origin.clone();
         let then = move |core: &Arc<Core>, written| match written {
             Written::Stored(record) => op.end(core, Ok(record.version), TurnEnd::Stands(record)),
             Written::InDoubt(error) => op.end(core, Err(error), TurnEnd::Unknown),
             Written::NotSent(error) => op.end(core, Err(error), TurnEnd::Stands(record)),
         };
-        let content = Content { kind: Kind::Order, draft, version: None, copies: None };
+        let content = Content { kind: Kind::Order, draft, origin, version: None, copies: None };
         core.write(number, content, self.deadline, Box::new(then));
     }
 }

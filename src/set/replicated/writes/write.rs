@@ -3,7 +3,7 @@
 use crate::error::{Error, NotAttempted, WriteToken};
 use crate::order::OrderNumber;
 use crate::quorum::{Mask, Tally, Verdict};
-use crate::replica::{Draft, HEADER, Kind, Record, ReplicaError, Version, Write};
+use crate::replica::{Draft, Kind, Origin, Record, ReplicaError, Version, Write};
 use crate::set::replicated::Core;
 use crate::set::replicated::lanes::lane::Job;
 use crate::set::replicated::upkeep::coordinator::{Timed, again};
@@ -16,6 +16,8 @@ use std::time::Instant;
 pub(crate) struct Content {
     pub(crate) kind: Kind,
     pub(crate) draft: Draft,
+    /// That of the record it takes the place of: an order keeps it for life.
+    pub(crate) origin: Option<Arc<Origin>>,
     /// The version, where it was drawn before: that one or none, as somebody may have been told of it.
     pub(crate) version: Option<Version>,
     /// For a write that settles others, see [`Doubt::copies`].
@@ -66,7 +68,8 @@ impl Core {
         deadline: Instant,
         then: Then,
     ) -> Option<Arc<WriteOp>> {
-        let Content { kind, mut draft, version, copies } = content;
+        let Content { kind, draft, origin, version, copies } = content;
+        let mut draft = draft.carrying(origin.as_deref());
         // Under the submit lock, as creates are: no version of an epoch comes into a queue after a newer epoch was begun.
         let mut submit = self.submit.lock();
         let refused = match self.can_send(draft.len()) {
@@ -95,7 +98,7 @@ impl Core {
         };
         draft.seal(number, kind, version, 0);
         let write = Write::encoded(number, version, draft.into_bytes().into(), false);
-        let record = Record { kind, version, generation: 0, value: write.bytes().slice(HEADER..) };
+        let record = Record { kind, version, generation: 0, value: write.parts().0, origin };
         let voters = self.voters();
         let takers: Mask = voters.iter().filter(|index| self.lane(*index).has_room_for(write.bytes().len())).collect();
         let state = Mutex::new(State { tally: Tally::new(self.quorum.w(), takers), then: Some(then) });

@@ -34,7 +34,7 @@ fn planted() -> (ReplicatedSet, Vec<FaultControl>) {
         let memory = MemoryReplica::new();
         memory.claim(1).expect("claimed");
         if index == 1 {
-            let record = Record { kind: Kind::Order, version: PLANTED, generation: 0, value: "only here".into() };
+            let record = Record { kind: Kind::Order, version: PLANTED, generation: 0, value: "only here".into(), origin: None };
             let mut group = Group::new(1);
             group.push(Write::new(number(500), &record, false)).expect("room");
             memory.apply(&group).expect("memory takes it");
@@ -141,7 +141,7 @@ fn a_degraded_read_with_nothing_in_hand_ends_at_its_deadline() {
 
 #[test]
 fn an_order_is_stale_when_a_newer_version_is_known() {
-    let record = |kind| Record { kind, version: PLANTED, generation: 0, value: "shown".into() };
+    let record = |kind| Record { kind, version: PLANTED, generation: 0, value: "shown".into(), origin: None };
     let newer = Version { counter: 8, ..PLANTED };
     let older = Version { counter: 6, ..PLANTED };
     for (known, stale) in [(None, false), (Some(older), false), (Some(PLANTED), false), (Some(newer), true)] {

@@ -1,0 +1,187 @@
+//! Where an order came from, as far as somebody will have to know: the request key it was created with, the numbers it stands in for,
+//! the SETs that could not be asked. Part of its record, and so as durable as the order itself; every index is derived from
+//! it. Pure.
+//!
+//! ```text
+//! u8 1, request key    u8 length, 1 to 255 | the key | u32 length of the payload it was first used with | u32 CRC-32 of that payload
+//! u8 2, supersedes     u8 how many, 1 to 16 | for each: u64 number, u32 epoch, u64 counter
+//! u8 3, unverified     u8 length, 1 to 125 | bit map: bit 7 of the first byte is SET 000; the last byte is not 0
+//! ```
+//! All integers big-endian. Each part at most once, in this order, and at least one of them: one origin has one spelling.
+
+use super::record::{RecordError, Version};
+use crate::order::{OrderNumber, SetId};
+use bytes::Bytes;
+
+const REQUEST_KEY: u8 = 1;
+const SUPERSEDES: u8 = 2;
+const UNVERIFIED: u8 = 3;
+
+/// The longest request key.
+pub(crate) const REQUEST_KEY_BYTES_MAX: usize = 255;
+/// The most numbers that one order supersedes. A create makes three attempts at most.
+pub(crate) const SUPERSEDES_MAX: usize = 16;
+/// A number and a version.
+const SUPERSEDED_BYTES: usize = 8 + 4 + 8;
+/// One bit for each SET there can be.
+const UNVERIFIED_BYTES_MAX: usize = (SetId::MAX.get() as usize + 1).div_ceil(8);
+/// The longest origin.
+pub(crate) const ORIGIN_BYTES_MAX: usize =
+    (2 + REQUEST_KEY_BYTES_MAX + 8) + (2 + SUPERSEDES_MAX * SUPERSEDED_BYTES) + (2 + UNVERIFIED_BYTES_MAX);
+
+const _: () = assert!(UNVERIFIED_BYTES_MAX == 125 && ORIGIN_BYTES_MAX <= u16::MAX as usize);
+
+/// What an order's record says of how it came to be. Most orders have none. It stays with the order for life, whatever
+/// its payload becomes.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Origin {
+    /// The key that the caller created it with.
+    pub request_key: Option<RequestKey>,
+    /// Numbers that were tried before and given up in doubt, with the version of that attempt: they must become void. At most 16.
+    pub supersedes: Vec<(OrderNumber, Version)>,
+    /// SETs that could not be asked whether they hold an earlier order with the same key. Reads back ascending, each once.
+    pub unverified: Vec<SetId>,
+}
+
+/// The key of a request, and what tells its payload from another.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct RequestKey {
+    /// 1 to 255 bytes.
+    pub key: Bytes,
+    /// How long the payload was that the key was first used with.
+    pub payload_bytes: u32,
+    /// Its CRC-32.
+    pub payload_crc: u32,
+}
+
+impl RequestKey {
+    /// The key of a request to create `payload`; `None` when the key has not 1 to 255 bytes, or the payload 4 GiB or more.
+    #[must_use]
+    pub fn new(key: &[u8], payload: &[u8]) -> Option<RequestKey> {
+        let payload_bytes = u32::try_from(payload.len()).ok()?;
+        let is_sound = (1..=REQUEST_KEY_BYTES_MAX).contains(&key.len());
+        is_sound.then(|| RequestKey { key: Bytes::copy_from_slice(key), payload_bytes, payload_crc: crc32fast::hash(payload) })
+    }
+
+    /// Whether the key was first used with `payload`; of others, one in 2^32 of the same length is taken for it.
+    #[must_use]
+    pub fn is_for(&self, payload: &[u8]) -> bool {
+        payload.len() as u64 == u64::from(self.payload_bytes) && crc32fast::hash(payload) == self.payload_crc
+    }
+}
+
+impl Origin {
+    /// Whether it says nothing. A record with such an origin reads back as one without.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.request_key.is_none() && self.supersedes.is_empty() && self.unverified.is_empty()
+    }
+
+    /// What it takes in memory, roughly.
+    pub(crate) fn footprint(&self) -> usize {
+        let key = self.request_key.as_ref().map_or(0, |key| key.key.len());
+        size_of::<Origin>() + key + size_of_val(&*self.supersedes) + size_of_val(&*self.unverified)
+    }
+
+    /// Appends its bytes; none for an empty one.
+    ///
+    /// # Panics
+    /// When it breaks the bounds that its fields name. They are checked before, where an origin is made.
+    pub(crate) fn encode_into(&self, bytes: &mut Vec<u8>) {
+        if let Some(request) = &self.request_key {
+            assert!((1..=REQUEST_KEY_BYTES_MAX).contains(&request.key.len()), "a request key has 1 to 255 bytes");
+            bytes.extend_from_slice(&[REQUEST_KEY, request.key.len() as u8]);
+            bytes.extend_from_slice(&request.key);
+            bytes.extend_from_slice(&request.payload_bytes.to_be_bytes());
+            bytes.extend_from_slice(&request.payload_crc.to_be_bytes());
+        }
+        if !self.supersedes.is_empty() {
+            assert!(self.supersedes.len() <= SUPERSEDES_MAX, "an order supersedes at most 16 numbers");
+            bytes.extend_from_slice(&[SUPERSEDES, self.supersedes.len() as u8]);
+            for (number, version) in &self.supersedes {
+                bytes.extend_from_slice(&number.to_be_bytes());
+                bytes.extend_from_slice(&version.epoch.to_be_bytes());
+                bytes.extend_from_slice(&version.counter.to_be_bytes());
+            }
+        }
+        if let Some(last) = self.unverified.iter().max() {
+            let mut map = [0; UNVERIFIED_BYTES_MAX];
+            for set in &self.unverified {
+                map[usize::from(set.get() / 8)] |= 0x80 >> (set.get() % 8);
+            }
+            let length = usize::from(last.get() / 8) + 1;
+            bytes.extend_from_slice(&[UNVERIFIED, length as u8]);
+            bytes.extend_from_slice(&map[..length]);
+        }
+    }
+
+    /// Reads what [`Origin::encode_into`] wrote, all of it. Nothing is allocated for what is not there.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Origin, RecordError> {
+        let mut origin = Origin::default();
+        let (mut rest, mut last_tag) = (bytes, 0);
+        if rest.is_empty() {
+            return Err(wrong("it says nothing"));
+        }
+        // Tags ascend, so this ends after three turns at most.
+        while let Some((&tag, from)) = rest.split_first() {
+            if tag <= last_tag {
+                return Err(wrong("its parts are out of order"));
+            }
+            let (count, from) = from.split_first().ok_or_else(cut_short)?;
+            let count = usize::from(*count);
+            if count == 0 {
+                return Err(wrong("a part is empty"));
+            }
+            rest = match tag {
+                REQUEST_KEY => {
+                    let (key, from) = from.split_at_checked(count).ok_or_else(cut_short)?;
+                    let (payload_bytes, from) = from.split_first_chunk().ok_or_else(cut_short)?;
+                    let (payload_crc, from) = from.split_first_chunk().ok_or_else(cut_short)?;
+                    origin.request_key = Some(RequestKey {
+                        key: Bytes::copy_from_slice(key),
+                        payload_bytes: u32::from_be_bytes(*payload_bytes),
+                        payload_crc: u32::from_be_bytes(*payload_crc),
+                    });
+                    from
+                }
+                SUPERSEDES if count > SUPERSEDES_MAX => return Err(wrong("it supersedes too many numbers")),
+                SUPERSEDES => {
+                    let (listed, from) = from.split_at_checked(count * SUPERSEDED_BYTES).ok_or_else(cut_short)?;
+                    let superseded = listed.chunks_exact(SUPERSEDED_BYTES).map(superseded);
+                    origin.supersedes =
+                        superseded.collect::<Option<_>>().ok_or_else(|| wrong("it supersedes what is no number"))?;
+                    from
+                }
+                UNVERIFIED if count > UNVERIFIED_BYTES_MAX => return Err(wrong("it names a SET above 999")),
+                UNVERIFIED => {
+                    let (map, from) = from.split_at_checked(count).ok_or_else(cut_short)?;
+                    if map.ends_with(&[0]) {
+                        return Err(wrong("its map of SETs is longer than it must be"));
+                    }
+                    let sets = (0..count as u16 * 8).filter(|id| map[usize::from(id / 8)] & (0x80 >> (id % 8)) != 0);
+                    origin.unverified = sets.map(SetId::from_checked).collect();
+                    from
+                }
+                _ => return Err(wrong("a part of it is unknown")),
+            };
+            last_tag = tag;
+        }
+        Ok(origin)
+    }
+}
+
+fn superseded(bytes: &[u8]) -> Option<(OrderNumber, Version)> {
+    let (number, rest) = bytes.split_first_chunk()?;
+    let (epoch, rest) = rest.split_first_chunk()?;
+    let counter = u64::from_be_bytes(*rest.first_chunk()?);
+    let number = OrderNumber::try_from(u64::from_be_bytes(*number)).ok()?;
+    Some((number, Version { epoch: u32::from_be_bytes(*epoch), counter }))
+}
+
+fn wrong(reason: &'static str) -> RecordError {
+    RecordError::Origin { reason }
+}
+
+fn cut_short() -> RecordError {
+    wrong("it is cut short")
+}

@@ -20,6 +20,10 @@ pub(crate) mod defaults {
     pub(crate) const IN_FLIGHT_MAX: usize = 65_536;
     /// Bytes under way in one SET.
     pub(crate) const IN_FLIGHT_BYTES_MAX: usize = 64 << 20;
+    /// For one attempt to place a new order, while another SET could take it.
+    pub(crate) const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(1);
+    /// Attempts that may leave a number behind.
+    pub(crate) const ATTEMPTS: u32 = 2;
     /// For each replica to open. A replica that takes longer is out.
     pub(crate) const OPEN_TIMEOUT: Duration = Duration::from_secs(60);
     /// For `close`, over all SETs.
@@ -311,6 +315,9 @@ pub enum ConfigError {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
     pub(crate) deadline: Duration,
+    pub(crate) attempt_timeout: Duration,
+    pub(crate) attempts: u32,
+    pub(crate) slow_after: Duration,
     pub(crate) value_bytes_max: usize,
     pub(crate) in_flight_max: usize,
     pub(crate) in_flight_bytes_max: usize,
@@ -326,6 +333,9 @@ impl Default for Settings {
     fn default() -> Settings {
         Settings {
             deadline: defaults::DEADLINE,
+            attempt_timeout: defaults::ATTEMPT_TIMEOUT,
+            attempts: defaults::ATTEMPTS,
+            slow_after: Duration::from_millis(500),
             value_bytes_max: defaults::VALUE_BYTES_MAX,
             in_flight_max: defaults::IN_FLIGHT_MAX,
             in_flight_bytes_max: defaults::IN_FLIGHT_BYTES_MAX,
@@ -349,6 +359,8 @@ impl Settings {
         // 2^40 stands for "no limit but memory" and keeps sums far from overflow.
         let table = [
             ("deadline in ms", ms(self.deadline), 1, hour_ms),
+            ("attempt_timeout in ms", ms(self.attempt_timeout), 1, hour_ms),
+            ("attempts", self.attempts.into(), 1, 3),
             ("value_bytes_max", self.value_bytes_max as u64, 1, value_max),
             ("max_in_flight operations", self.in_flight_max as u64, 1, 1 << 24),
             ("max_in_flight bytes", self.in_flight_bytes_max as u64, 16 << 10, 1 << 40),

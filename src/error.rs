@@ -7,6 +7,7 @@ use crate::set::ReplicaState;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 /// Why an operation gave no result.
 #[derive(Clone, PartialEq, Debug, thiserror::Error)]
@@ -33,6 +34,15 @@ pub enum Error {
         day: Day,
         /// The last day given up.
         floor: Day,
+    },
+    /// The SET of that order failed so often of late that nothing is sent to it for a while. Nothing changed; retry after that, or
+    /// read with [`ReadOptions::degraded`](crate::ReadOptions::degraded). No other SET holds the order.
+    #[error("SET {set} is not well, and is asked again in {} ms", retry_after.as_millis())]
+    SetUnavailable {
+        /// The SET.
+        set: SetId,
+        /// When to try again.
+        retry_after: Duration,
     },
     /// The payload is over the cap. Nothing changed; the caller acts.
     #[error("a payload of {bytes} bytes is over the cap of {max}")]
@@ -291,6 +301,22 @@ pub enum NotAttempted {
         /// What is wrong with the others.
         missing: Faults,
     },
+    /// The SET failed so often of late that nothing is sent to it for a while. Retry after that.
+    #[error("SET {set} is not well, and is asked again in {} ms", retry_after.as_millis())]
+    Unavailable {
+        /// The SET.
+        set: SetId,
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// No SET took the order. Retry after that.
+    #[error("no SET took it: {}; try again in {} ms", Attempts(attempts), retry_after.as_millis())]
+    NoSetLeft {
+        /// Every SET that was considered, and why it did not take it.
+        attempts: Vec<Attempt>,
+        /// When to try again.
+        retry_after: Duration,
+    },
     /// No sequences were leased before the deadline. Retry.
     #[error("SET {set} got no sequences before the deadline")]
     NoLease {
@@ -340,7 +366,84 @@ pub enum NotAttempted {
     },
 }
 
+/// Why one SET did not take an order.
+#[derive(Clone, PartialEq, Debug)]
+#[non_exhaustive]
+pub struct Attempt {
+    /// The SET.
+    pub set: SetId,
+    /// Why.
+    pub reason: NotAttempted,
+}
+
+impl Attempt {
+    /// `None` for an attempt that was sent, or that came to nothing for other reasons.
+    pub(crate) fn of(set: SetId, error: &Error) -> Option<Attempt> {
+        match error {
+            Error::NotAttempted { reason } => Some(Attempt { set, reason: reason.clone() }),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn unavailable(set: SetId, retry_after: Duration) -> Attempt {
+        Attempt { set, reason: NotAttempted::Unavailable { set, retry_after } }
+    }
+}
+
+impl NotAttempted {
+    /// When to try again, where that is known.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            NotAttempted::Unavailable { retry_after, .. } | NotAttempted::NoSetLeft { retry_after, .. } => Some(*retry_after),
+            NotAttempted::Busy { .. }
+            | NotAttempted::NoQuorum { .. }
+            | NotAttempted::NoLease { .. }
+            | NotAttempted::NoTurn { .. }
+            | NotAttempted::DayFull { .. }
+            | NotAttempted::ClockJump { .. }
+            | NotAttempted::ClockOutOfRange { .. }
+            | NotAttempted::BelowFloor { .. } => None,
+        }
+    }
+
+    /// Whether it is only that too much is under way.
+    pub(crate) fn is_busy(&self) -> bool {
+        match self {
+            NotAttempted::Busy { .. } => true,
+            NotAttempted::NoSetLeft { attempts, .. } => attempts.iter().any(|attempt| attempt.reason.is_busy()),
+            _ => false,
+        }
+    }
+}
+
+/// One after the other.
+struct Attempts<'a>(&'a [Attempt]);
+
+impl fmt::Display for Attempts<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("none takes new orders");
+        }
+        for (at, attempt) in self.0.iter().enumerate() {
+            let and = if at == 0 { "" } else { "; " };
+            write!(f, "{and}{}", attempt.reason)?;
+        }
+        Ok(())
+    }
+}
+
 impl Error {
+    /// When to try again, where that is known.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Error::NotAttempted { reason } => reason.retry_after(),
+            Error::SetUnavailable { retry_after, .. } => Some(*retry_after),
+            _ => None,
+        }
+    }
+
     /// Whether the same call, made again later, may succeed without doing anything twice.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
@@ -350,7 +453,9 @@ impl Error {
                 NotAttempted::Busy { .. }
                 | NotAttempted::NoQuorum { .. }
                 | NotAttempted::NoLease { .. }
-                | NotAttempted::NoTurn { .. } => true,
+                | NotAttempted::NoTurn { .. }
+                | NotAttempted::Unavailable { .. }
+                | NotAttempted::NoSetLeft { .. } => true,
                 // Somebody has to look at a clock, or a day has to pass, first.
                 NotAttempted::DayFull { .. }
                 | NotAttempted::ClockJump { .. }
@@ -359,6 +464,8 @@ impl Error {
             },
             // Reads change nothing that was not decided before.
             Error::QuorumLost { .. } | Error::DeadlineExceeded { .. } | Error::Unconfirmed { .. } | Error::Stale { .. } => true,
+            // The SET may be well again.
+            Error::SetUnavailable { .. } => true,
             // The other process may end.
             Error::InUse { .. } => true,
             // The order may be there: again would be twice.

@@ -106,7 +106,7 @@ mod time;
 mod topology;
 
 pub use config::{ConfigError, OpenReplica, Quorum, SetConfig};
-pub use error::{Error, Faults, NotAttempted, ParseWriteTokenError, WriteToken};
+pub use error::{Attempt, Error, Faults, NotAttempted, ParseWriteTokenError, WriteToken};
 pub use order::{
     Block, Day, InvalidDay, InvalidSetId, LeaseError, LeaseStore, MintError, Minter, NumberWriter, OrderNumber,
     ParseOrderNumberError, SetId,

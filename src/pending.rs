@@ -3,6 +3,7 @@
 use crate::error::Error;
 use parking_lot::{Condvar, Mutex};
 use std::cell::Cell;
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -92,9 +93,23 @@ struct Inner<T> {
 }
 
 /// The other end. Answers exactly once: with `complete`, or with [`Error::Closed`] when dropped.
-#[derive(Debug)]
 pub(crate) struct Promise<T> {
-    slot: Option<Arc<Slot<T>>>,
+    to: Option<To<T>>,
+}
+
+/// Where an answer goes.
+enum To<T> {
+    Slot(Arc<Slot<T>>),
+    /// To code of our own, which goes on with it or looks at it and passes it on. It does not block.
+    Call(Call<T>),
+}
+
+type Call<T> = Box<dyn FnOnce(Result<T, Error>) + Send>;
+
+impl<T> fmt::Debug for Promise<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Promise").field("answered", &self.to.is_none()).finish()
+    }
 }
 
 impl<T> Pending<T> {
@@ -112,7 +127,7 @@ impl<T> Pending<T> {
     pub(crate) fn new() -> (Promise<T>, Pending<T>) {
         let inner = Mutex::new(Inner { answer: None, waker: None, parked: false });
         let slot = Arc::new(Slot { inner, arrived: Condvar::new() });
-        (Promise { slot: Some(Arc::clone(&slot)) }, Pending { state: State::Waiting(slot) })
+        (Promise { to: Some(To::Slot(Arc::clone(&slot))) }, Pending { state: State::Waiting(slot) })
     }
 
     /// Blocks until the answer is there, which is at the operation's deadline at the latest.
@@ -247,13 +262,22 @@ impl<T> Future for Pending<T> {
 impl<T> Unpin for Pending<T> {}
 
 impl<T> Promise<T> {
+    /// Has the answer given to `call`: on whatever thread completes it, which is never a replica's.
+    pub(crate) fn calling(call: impl FnOnce(Result<T, Error>) + Send + 'static) -> Promise<T> {
+        Promise { to: Some(To::Call(Box::new(call))) }
+    }
+
     /// Gives the answer and wakes whoever waits. The waker is the user's code: never called on a replica's thread.
     pub(crate) fn complete(mut self, answer: Result<T, Error>) {
         self.deliver(answer);
     }
 
     fn deliver(&mut self, answer: Result<T, Error>) {
-        let Some(slot) = self.slot.take() else { return };
+        let slot = match self.to.take() {
+            Some(To::Slot(slot)) => slot,
+            Some(To::Call(call)) => return call(answer),
+            None => return,
+        };
         let mut inner = slot.inner.lock();
         inner.answer = Some(answer);
         let waker = inner.waker.take();

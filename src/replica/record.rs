@@ -260,6 +260,16 @@ impl Draft {
         self.bytes[4..8].copy_from_slice(&crc.to_be_bytes());
     }
 
+    /// Bytes of the payload.
+    pub(crate) fn payload_len(&self) -> usize {
+        self.bytes.len() - self.payload_at
+    }
+
+    /// The payload alone.
+    pub(crate) fn into_payload(self) -> Bytes {
+        Bytes::from(self.bytes).slice(self.payload_at..)
+    }
+
     /// Bytes with the header.
     pub(crate) fn len(&self) -> usize {
         self.bytes.len()

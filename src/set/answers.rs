@@ -1,18 +1,34 @@
 //! What a SET answers with: plain values.
 
 use crate::error::Error;
-use crate::order::OrderNumber;
+use crate::order::{OrderNumber, SetId};
 use crate::replica::Version;
 use bytes::Bytes;
 
 /// Where a new order went.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Placed {
     /// Its number.
     pub number: OrderNumber,
-    /// Its first version.
+    /// Its first version; for a repeated one, the version that stands.
     pub version: Version,
+    /// How many attempts were sent to a SET; 1 where the first was stored, 0 for a repeated one.
+    pub attempts: u8,
+    /// Numbers that were tried first and given up: they are being made void, and never come to life.
+    pub superseded: Vec<OrderNumber>,
+    /// There was an order under that request key already, and this is it. Nothing was written.
+    pub repeated: bool,
+    /// SETs that could not be asked whether they hold an order under that request key. Should one of them do, that one is
+    /// made void when it is found.
+    pub unverified: Vec<SetId>,
+}
+
+impl Placed {
+    /// Stored at the first attempt.
+    pub(crate) fn at_once(number: OrderNumber, version: Version) -> Placed {
+        Placed { number, version, attempts: 1, superseded: Vec::new(), repeated: false, unverified: Vec::new() }
+    }
 }
 
 /// An order as read.

@@ -1,9 +1,12 @@
 //! What a SET is asked: plain values, and the closures that change orders.
 
-use super::Order;
+use super::{Order, Placed};
 use crate::error::Error;
-use crate::replica::Version;
+use crate::order::{OrderNumber, SetId};
+use crate::pending::Promise;
+use crate::replica::{Draft, RequestKey, Version};
 use bytes::Bytes;
+use std::time::Instant;
 
 /// How strongly to read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -63,4 +66,73 @@ pub(crate) trait Edit: Send + Sync {
 
     /// Drops what the closure gave, as its caller was answered while it ran.
     fn discard(&self);
+}
+
+/// An order to be created in a SET: one attempt of perhaps several.
+pub(crate) struct Creation {
+    pub(crate) draft: Draft,
+    /// When the store may be asked whether to try elsewhere. At most the caller's.
+    pub(crate) deadline: Instant,
+    pub(crate) caller: Caller,
+}
+
+/// Whoever waits for a new order, over all attempts to place it.
+pub(crate) struct Caller {
+    pub(crate) promise: Promise<Placed>,
+    /// When it must have an answer.
+    pub(crate) until: Instant,
+    /// When this attempt began.
+    pub(crate) began: Instant,
+    /// What admitted this attempt to the SET; of the store's making, and given back with the outcome.
+    pub(crate) permit: u64,
+    /// What there is to remember of earlier attempts and of a request key; of no concern to the SET.
+    pub(crate) trail: Option<Box<Trail>>,
+}
+
+/// What became of a create so far, where there is more to say than where the order went.
+#[derive(Default)]
+pub(crate) struct Trail {
+    /// The SETs asked, and what they said.
+    pub(crate) tried: Vec<(SetId, Error)>,
+    /// Attempts that may have been stored.
+    pub(crate) doubtful: Vec<(OrderNumber, Version)>,
+    /// How many of them, from the first on, were given up.
+    pub(crate) given_up: usize,
+    /// What the last of those ended with.
+    pub(crate) ambiguous: Option<Error>,
+    pub(crate) request_key: Option<RequestKey>,
+    /// SETs that could not be asked for an earlier order under that key.
+    pub(crate) unverified: Vec<SetId>,
+}
+
+/// An attempt that came to nothing, or may have. The error says which: [`Error::NotAttempted`] when nothing was sent,
+/// [`Error::Ambiguous`] when it may be stored, all others when it is no fault of the SET.
+pub(crate) struct FailedCreate {
+    pub(crate) caller: Caller,
+    pub(crate) payload: Bytes,
+    pub(crate) error: Error,
+}
+
+/// What a SET tells the store that it belongs to. Called on the SET's own threads: it does not block.
+pub(crate) trait Listener: Send + Sync {
+    /// So many creates of one permit are stored, `slow` of them late.
+    fn stored(&self, permit: u64, good: u32, slow: u32);
+
+    /// A create of which there is more to say is stored. On the notifier's thread.
+    fn placed(&self, caller: Caller, number: OrderNumber, version: Version);
+
+    /// A create is not stored, or may not be. On the notifier's thread.
+    fn failed(&self, create: FailedCreate);
+
+    /// Whether a create that is late here could be tried elsewhere now.
+    fn has_alternative(&self) -> bool;
+}
+
+/// What became of a number that was given up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Ending {
+    /// It is void on W replicas, and on `everywhere` where all N hold that.
+    Void { everywhere: bool },
+    /// Somebody was told that number: it stands at this version, and was left alone.
+    Alive(Version),
 }

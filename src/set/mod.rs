@@ -7,12 +7,12 @@ mod status;
 
 pub use answers::{Modified, Order, Page, Placed, Resolved};
 pub use asks::Change;
-pub(crate) use asks::{Edit, Reading, Strength};
+pub(crate) use asks::{Caller, Creation, Edit, Ending, FailedCreate, Listener, Reading, Strength, Trail};
 pub use status::{Compared, ReplicaState, ReplicaStatus, SetState, SetStatus};
 
 use crate::error::{Error, WriteToken};
 use crate::order::{Day, OrderNumber, SetId};
-use crate::pending::Pending;
+use crate::pending::{Pending, Promise};
 use crate::replica::Version;
 use std::fmt;
 use std::sync::Arc;
@@ -22,23 +22,43 @@ use std::time::Instant;
 pub(crate) trait Shard: Send + Sync + fmt::Debug {
     fn id(&self) -> SetId;
 
-    /// Mints a number and writes the order under it.
-    fn create(&self, payload: &[u8], deadline: Instant) -> Pending<Placed>;
+    /// Mints a number and writes the order under it. Given back at once where nothing can be sent; later through the
+    /// [`Listener`].
+    ///
+    /// # Errors
+    /// As [`FailedCreate`] says. Boxed, as it is large and rare.
+    fn create(&self, creation: Creation) -> Result<(), Box<FailedCreate>>;
+
+    /// How full it is of what may be in flight, in thousandths.
+    fn load(&self) -> u32;
+
+    /// Gives up a number whose create is in doubt, or was in an earlier process: from now on nobody is shown it. `false` where
+    /// somebody was already, at this version or a newer one.
+    fn give_up(&self, number: OrderNumber, version: Version) -> bool;
+
+    /// Ends that again: the order was not placed under another number after all.
+    fn take_back(&self, number: OrderNumber);
+
+    /// Makes void what was given up at `version`, unless something newer stands.
+    fn end(&self, number: OrderNumber, version: Version, deadline: Instant, promise: Promise<Ending>);
+
+    /// Writes and reads something that is no order, as a sign of life.
+    fn probe(&self, deadline: Instant, promise: Promise<()>);
 
     /// The newest version, where this SET knows it without asking anybody and it answers `reading`.
     fn recent(&self, number: OrderNumber, reading: Reading) -> Option<Result<Option<Order>, Error>>;
 
     /// Asks the replicas.
-    fn get(&self, number: OrderNumber, reading: Reading, deadline: Instant) -> Pending<Option<Order>>;
+    fn get(&self, number: OrderNumber, reading: Reading, deadline: Instant, promise: Promise<Option<Order>>);
 
     /// Writes `payload` if the order stands at `expected`.
-    fn update(&self, number: OrderNumber, expected: Version, payload: &[u8], deadline: Instant) -> Pending<Version>;
+    fn update(&self, number: OrderNumber, expected: Version, payload: &[u8], deadline: Instant, promise: Promise<Version>);
 
     /// Runs `edit` on the order in its turn. It always answers.
     fn modify(&self, number: OrderNumber, edit: Arc<dyn Edit>, deadline: Instant);
 
     /// Settles a write whose outcome is unknown.
-    fn resolve(&self, token: WriteToken, deadline: Instant) -> Pending<Resolved>;
+    fn resolve(&self, token: WriteToken, deadline: Instant, promise: Promise<Resolved>);
 
     /// Stops using a replica and closes it.
     fn take_out_replica(&self, index: u8) -> Result<(), Error>;
@@ -50,7 +70,7 @@ pub(crate) trait Shard: Send + Sync + fmt::Debug {
     fn accept_loss(&self) -> Result<(), Error>;
 
     /// Up to `limit` orders of `day` above `after`, each as strongly read as by `get`.
-    fn scan_page(&self, day: Day, after: Option<OrderNumber>, limit: usize, deadline: Instant) -> Pending<Page>;
+    fn scan_page(&self, day: Day, after: Option<OrderNumber>, limit: usize, deadline: Instant, promise: Promise<Page>);
 
     /// The days on which there may be orders.
     fn days(&self, deadline: Instant) -> Pending<Vec<Day>>;

@@ -1,12 +1,12 @@
 //! Placing a new order: which SET, and many at once.
 
 use super::{Inner, OrderStore};
-use crate::error::{Error, NotAttempted};
+use crate::error::Error;
 use crate::pending::Pending;
-use crate::set::Placed;
+use crate::set::{Caller, Placed};
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How to create.
@@ -30,10 +30,12 @@ impl CreateOptions {
     }
 }
 
-/// Chooses a SET by weight and creates there.
-pub(super) fn create(inner: &Inner, payload: &[u8], options: CreateOptions) -> Pending<Placed> {
-    let place = inner.choice.pick(inner.ticks.fetch_add(1, Ordering::Relaxed));
-    inner.shards[place].create(payload, inner.deadline(options.deadline))
+/// Chooses a SET and creates there, or elsewhere.
+pub(super) fn create(inner: &Arc<Inner>, payload: &[u8], options: &CreateOptions) -> Pending<Placed> {
+    let (promise, pending) = Pending::new();
+    let (began, until) = (Instant::now(), inner.deadline(options.deadline));
+    inner.place(payload, Caller { promise, until, began, permit: 0, trail: None });
+    pending
 }
 
 /// The answers to [`create_all`](crate::OrderStore::create_all), in input order. Dropping it leaves what was sent under way.
@@ -91,7 +93,7 @@ where
         let until = Instant::now() + self.store.inner.settings.deadline;
         loop {
             match self.store.create(&payload).wait() {
-                Err(Error::NotAttempted { reason: NotAttempted::Busy { .. } }) if Instant::now() < until => {
+                Err(Error::NotAttempted { reason }) if reason.is_busy() && Instant::now() < until => {
                     std::thread::sleep(Duration::from_millis(1));
                 }
                 answer => return Some(answer),
@@ -105,7 +107,7 @@ impl Sent {
     fn unless_busy(self) -> Option<Sent> {
         let Sent { pending, bytes } = self;
         match pending.wait_timeout(Duration::ZERO) {
-            Ok(Err(Error::NotAttempted { reason: NotAttempted::Busy { .. } })) => None,
+            Ok(Err(Error::NotAttempted { reason })) if reason.is_busy() => None,
             Ok(answer) => Some(Sent { pending: Pending::ready(answer), bytes }),
             Err(pending) => Some(Sent { pending, bytes }),
         }

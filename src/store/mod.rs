@@ -2,6 +2,8 @@
 
 mod builder;
 mod create;
+mod failover;
+mod health;
 mod modify;
 mod open;
 mod read;
@@ -17,16 +19,18 @@ pub use scan::Scan;
 pub use status::Status;
 pub use verify::{Finding, Verified, Where};
 
+use self::health::Link;
 use crate::config::Settings;
 use crate::error::{Error, WriteToken};
+use crate::heal::Notes;
 use crate::order::{Day, OrderNumber, SetId};
 use crate::pending::{Pending, is_ours};
 use crate::replica::Version;
 use crate::set::{Change, Compared, Modified, Order, Page, Placed, Resolved, Shard};
 use crate::topology::{Choice, SetMap};
+use parking_lot::Mutex;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 /// A handle to an open store. Cheap to clone; the store closes when the last clone is dropped, or at [`OrderStore::close`].
@@ -54,23 +58,25 @@ struct Inner {
     map: SetMap,
     settings: Settings,
     /// By id.
-    shards: Vec<Box<dyn Shard>>,
+    shards: Vec<Arc<dyn Shard>>,
+    links: Vec<Arc<Link>>,
+    voids: Mutex<Notes>,
+    began: Instant,
     /// The place in `shards` by SET id, `NO_SET` where there is none: routing is one look-up.
     route: Box<[u16; 1000]>,
     choice: Choice,
-    ticks: AtomicU64,
 }
 
 const NO_SET: u16 = u16::MAX;
 
 impl Inner {
-    fn new(store: u128, map: SetMap, settings: Settings, shards: Vec<Box<dyn Shard>>) -> Inner {
+    fn new(store: u128, map: SetMap, settings: Settings, shards: Vec<Arc<dyn Shard>>, links: Vec<Arc<Link>>) -> Inner {
         let mut route = Box::new([NO_SET; 1000]);
         for (place, shard) in (0u16..).zip(&shards) {
             route[usize::from(shard.id().get())] = place;
         }
         let choice = Choice::new(shards.iter().map(|shard| shard.status().weight));
-        Inner { store, map, settings, shards, route, choice, ticks: AtomicU64::new(0) }
+        Inner { store, map, settings, shards, links, voids: Mutex::default(), began: Instant::now(), route, choice }
     }
 
     fn shard(&self, set: SetId) -> Result<&dyn Shard, Error> {
@@ -107,7 +113,7 @@ impl OrderStore {
     /// # Errors
     /// As for [`OrderStore::create`].
     pub fn create_with(&self, payload: impl AsRef<[u8]>, options: CreateOptions) -> Pending<Placed> {
-        create::create(&self.inner, payload.as_ref(), options)
+        create::create(&self.inner, payload.as_ref(), &options)
     }
 
     /// Creates an order for each payload and gives the answers in input order, with a bounded window under way.
@@ -152,7 +158,11 @@ impl OrderStore {
         };
         match shard.recent(number, options.reading) {
             Some(answer) => Pending::ready(answer),
-            None => shard.get(number, options.reading, self.inner.deadline(options.deadline)),
+            None => {
+                let (promise, pending) = Pending::new();
+                shard.get(number, options.reading, self.inner.deadline(options.deadline), promise);
+                pending
+            }
         }
     }
 
@@ -189,10 +199,13 @@ impl OrderStore {
         payload: impl AsRef<[u8]>,
         options: WriteOptions,
     ) -> Pending<Version> {
-        match self.inner.shard(number.set_id()) {
-            Ok(shard) => shard.update(number, expected, payload.as_ref(), self.inner.deadline(options.deadline)),
-            Err(error) => Pending::ready(Err(error)),
-        }
+        let shard = match self.inner.shard(number.set_id()) {
+            Ok(shard) => shard,
+            Err(error) => return Pending::ready(Err(error)),
+        };
+        let (promise, pending) = Pending::new();
+        shard.update(number, expected, payload.as_ref(), self.inner.deadline(options.deadline), promise);
+        pending
     }
 
     /// Runs `change` on the order, when it is its turn: each closure sees what the one before made of it, first come first
@@ -248,10 +261,13 @@ impl OrderStore {
     /// Through the [`Pending`]: [`Error::UnknownToken`] for one that was never given out; [`Error::Superseded`] when newer writes
     /// make it impossible to tell; [`Error::NotAttempted`] when its turn did not come in time; what a strong read may fail with, and [`Error::Unconfirmed`], when too few replicas take part: a retry is safe.
     pub fn resolve(&self, token: WriteToken) -> Pending<Resolved> {
-        match self.inner.shard(token.number.set_id()) {
-            Ok(shard) => shard.resolve(token, self.inner.deadline(None)),
-            Err(error) => Pending::ready(Err(error)),
-        }
+        let shard = match self.inner.shard(token.number.set_id()) {
+            Ok(shard) => shard,
+            Err(error) => return Pending::ready(Err(error)),
+        };
+        let (promise, pending) = Pending::new();
+        shard.resolve(token, self.inner.deadline(None), promise);
+        pending
     }
 
     /// Stops using a replica, and closes it in the background, so that its directory can be looked after; once [`Status`] says no
@@ -309,10 +325,13 @@ impl OrderStore {
     /// # Errors
     /// As for [`OrderStore::get`], for the page as a whole; damage to single orders stands in their place in the page.
     pub fn scan_page(&self, set: SetId, day: Day, after: Option<OrderNumber>, limit: usize) -> Pending<Page> {
-        match self.inner.shard(set) {
-            Ok(shard) => shard.scan_page(day, after, limit, self.inner.deadline(None)),
-            Err(error) => Pending::ready(Err(error)),
-        }
+        let shard = match self.inner.shard(set) {
+            Ok(shard) => shard,
+            Err(error) => return Pending::ready(Err(error)),
+        };
+        let (promise, pending) = Pending::new();
+        shard.scan_page(day, after, limit, self.inner.deadline(None), promise);
+        pending
     }
 
     /// The days on which a SET may hold orders, ascending.

@@ -4,6 +4,7 @@
 //! replica of every SET gets its identity and the SET map, and only when all have them, durably, are they marked as formed.
 //! Orders are taken after that. So if any replica is formed, all were once filled: one that is empty now has been lost.
 
+use super::health::Link;
 use super::{Builder, Inner, OrderStore};
 use crate::config::{ConfigError, OpenFn, OpenReplica, Quorum, SetConfig, Settings};
 use crate::error::{Error, Faults};
@@ -76,7 +77,8 @@ pub(super) fn open(builder: Builder) -> Result<OrderStore, Error> {
         let map = given_map(&builder, None)?;
         (map.clone(), form(&plan, store, &map, survey.opened, &settings)?)
     };
-    let mut shards: Vec<Box<dyn Shard>> = Vec::new();
+    let mut shards: Vec<Arc<dyn Shard>> = Vec::new();
+    let mut links: Vec<Arc<Link>> = Vec::new();
     for (set, lanes) in plan.iter().zip(&mut seeds) {
         if lanes.len() != usize::from(map.quorum.n()) {
             return Err(ConfigError::ReplicaCount { set: set.id, given: lanes.len(), n: map.quorum.n() }.into());
@@ -92,7 +94,10 @@ pub(super) fn open(builder: Builder) -> Result<OrderStore, Error> {
             epoch = 0;
         }
         let weight = map.sets.iter().find(|entry| entry.id == set.id).map_or(set.weight, |entry| entry.weight);
-        shards.push(Box::new(ReplicatedSet::start(Seed {
+        let link = Arc::new(Link::new(set.id));
+        links.push(Arc::clone(&link));
+        shards.push(Arc::new(ReplicatedSet::start(Seed {
+            listener: link,
             id: set.id,
             weight,
             quorum: map.quorum,
@@ -105,7 +110,9 @@ pub(super) fn open(builder: Builder) -> Result<OrderStore, Error> {
             map: (MAP_KEY.to_owned(), map.encode().into()),
         })?));
     }
-    Ok(OrderStore { inner: Arc::new(Inner::new(store, map, settings, shards)) })
+    let inner = Arc::new(Inner::new(store, map, settings, shards, links));
+    inner.links.iter().for_each(|link| link.join(Arc::downgrade(&inner)));
+    Ok(OrderStore { inner })
 }
 
 /// The SETs given, or those found below the home.

@@ -265,6 +265,7 @@ fn said_by(error: &Error) -> Said {
         Error::Config(_)
         | Error::ParseOrderNumber(_)
         | Error::UnknownSet { .. }
+        | Error::SetUnavailable { .. }
         | Error::DayDropped { .. }
         | Error::ValueTooLarge { .. }
         | Error::NotAttempted { .. }
@@ -370,7 +371,7 @@ mod tests {
     fn a_history_reads_as_lines() {
         let recorder = Recorder::new();
         let version = Version { epoch: 1, counter: 1 };
-        recorder.call(1, None, Asked::Create { value: "a\n".into() }).ended(&Ok(Placed { number: number(1), version }));
+        recorder.call(1, None, Asked::Create { value: "a\n".into() }).ended(&Ok(Placed::at_once(number(1), version)));
         let call = recorder.call(2, Some(number(1)), Asked::Modify { ran: None });
         let change = call.watch(|_| Change::write("b", ()));
         let _ = change(&Order { number: number(1), version, value: "a\n".into(), stale: false });

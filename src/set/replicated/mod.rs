@@ -38,7 +38,10 @@ use crate::order::{Day, MintCore, MintState, OrderNumber, SetId};
 use crate::pending::{Pending, Promise, mark_as_ours};
 use crate::quorum::Mask;
 use crate::replica::{ReplicaError, Version};
-use crate::set::{Compared, Edit, Order, Page, Placed, Reading, ReplicaState, ReplicaStatus, Resolved, SetState, SetStatus};
+use crate::set::{
+    Compared, Creation, Edit, Ending, FailedCreate, Listener, Order, Page, Reading, ReplicaState, ReplicaStatus, Resolved,
+    SetState, SetStatus,
+};
 use crate::time::{Clock, GuardedClock};
 use arc_swap::{ArcSwap, Guard};
 use bytes::Bytes;
@@ -56,6 +59,7 @@ pub(crate) struct Seed {
     pub(crate) quorum: Quorum,
     pub(crate) settings: Settings,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) listener: Arc<dyn Listener>,
     /// 0 where too few replicas could be claimed.
     pub(crate) epoch: u32,
     pub(crate) lanes: Vec<LaneSeed>,
@@ -80,6 +84,7 @@ pub(crate) struct Core {
     quorum: Quorum,
     settings: Settings,
     clock: Arc<dyn Clock>,
+    listener: Arc<dyn Listener>,
     /// 0 while none is claimed. A later one is claimed when a replica comes back.
     epoch: AtomicU32,
     /// The first epoch of this process; of no meaning before one is claimed.
@@ -126,7 +131,7 @@ impl ReplicatedSet {
     /// # Errors
     /// [`Error::System`] when the system gives no more threads.
     pub(crate) fn start(seed: Seed) -> Result<ReplicatedSet, Error> {
-        let Seed { id, weight, quorum, settings, clock, epoch, lanes, lease_marks, floor, map } = seed;
+        let Seed { id, weight, quorum, settings, clock, listener, epoch, lanes, lease_marks, floor, map } = seed;
         let seen = upkeep::open::seen_by_peers(&lanes);
         let lane = |((index, seed), seen): ((u8, LaneSeed), u64)| {
             let lane = Lane::new(index, seed, epoch, &settings);
@@ -143,6 +148,7 @@ impl ReplicatedSet {
             quorum,
             settings,
             clock: Arc::new(GuardedClock::new(clock)),
+            listener: Arc::clone(&listener),
             epoch: AtomicU32::new(epoch),
             first_epoch: AtomicU32::new(epoch),
             lanes,
@@ -165,7 +171,7 @@ impl ReplicatedSet {
             minting_on: Mutex::new(None),
             floor: Mutex::new(floor),
             floor_asked: Mutex::new(floor),
-            notifier: Notifier::new(Arc::clone(&in_flight)),
+            notifier: Notifier::new(Arc::clone(&in_flight), listener),
             in_flight,
             mail: Mail::default(),
             timers: Mutex::default(),
@@ -385,28 +391,48 @@ impl Shard for ReplicatedSet {
         self.core.id
     }
 
-    fn create(&self, payload: &[u8], deadline: Instant) -> Pending<Placed> {
-        self.core.create(payload, deadline)
+    fn create(&self, creation: Creation) -> Result<(), Box<FailedCreate>> {
+        self.core.create(creation)
+    }
+
+    fn load(&self) -> u32 {
+        self.core.in_flight.load()
+    }
+
+    fn give_up(&self, number: OrderNumber, version: Version) -> bool {
+        self.core.give_up(number, version)
+    }
+
+    fn take_back(&self, number: OrderNumber) {
+        self.core.doubts.lock().take_back(number);
+    }
+
+    fn end(&self, number: OrderNumber, version: Version, deadline: Instant, promise: Promise<Ending>) {
+        self.core.end(number, version, deadline, promise);
+    }
+
+    fn probe(&self, deadline: Instant, promise: Promise<()>) {
+        self.core.probe(deadline, promise);
     }
 
     fn recent(&self, number: OrderNumber, reading: Reading) -> Option<Result<Option<Order>, Error>> {
         self.core.recent(number, reading)
     }
 
-    fn get(&self, number: OrderNumber, reading: Reading, deadline: Instant) -> Pending<Option<Order>> {
-        self.core.get_as(number, reading, deadline)
+    fn get(&self, number: OrderNumber, reading: Reading, deadline: Instant, promise: Promise<Option<Order>>) {
+        self.core.get_as(number, reading, deadline, promise);
     }
 
-    fn update(&self, number: OrderNumber, expected: Version, payload: &[u8], deadline: Instant) -> Pending<Version> {
-        self.core.update(number, expected, payload, deadline)
+    fn update(&self, number: OrderNumber, expected: Version, payload: &[u8], deadline: Instant, promise: Promise<Version>) {
+        self.core.update(number, expected, payload, deadline, promise);
     }
 
     fn modify(&self, number: OrderNumber, edit: Arc<dyn Edit>, deadline: Instant) {
         self.core.modify(number, edit, deadline);
     }
 
-    fn resolve(&self, token: WriteToken, deadline: Instant) -> Pending<Resolved> {
-        self.core.resolve(token, deadline)
+    fn resolve(&self, token: WriteToken, deadline: Instant, promise: Promise<Resolved>) {
+        self.core.resolve(token, deadline, promise);
     }
 
     fn take_out_replica(&self, index: u8) -> Result<(), Error> {
@@ -421,8 +447,8 @@ impl Shard for ReplicatedSet {
         self.core.accept_loss()
     }
 
-    fn scan_page(&self, day: Day, after: Option<OrderNumber>, limit: usize, deadline: Instant) -> Pending<Page> {
-        self.core.scan_page(day, after, limit, deadline)
+    fn scan_page(&self, day: Day, after: Option<OrderNumber>, limit: usize, deadline: Instant, promise: Promise<Page>) {
+        self.core.scan_page(day, after, limit, deadline, promise);
     }
 
     fn days(&self, deadline: Instant) -> Pending<Vec<Day>> {

@@ -12,6 +12,7 @@ use crate::set::replicated::writes::create::CreateOp;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 /// Runs code of a replica; a panic becomes an error.
 pub(crate) fn guarded<T>(call: impl FnOnce() -> Result<T, ReplicaError>) -> Result<T, ReplicaError> {
@@ -116,6 +117,7 @@ fn commit_group(core: &Core, lane: &Lane, replica: &dyn Replica, backlog: &mut V
 
 fn answer(core: &Core, lane: &Lane, waiting: Vec<Waiting>, result: impl Fn(usize) -> Result<(), ReplicaError>) {
     let mut completions: Vec<Completion> = Vec::new();
+    let (mut stored, now) = (Stored::default(), Instant::now());
     // By day and epoch.
     let mut created: Option<((Day, u32), u64)> = None;
     for (place, waiting) in waiting.into_iter().enumerate() {
@@ -125,6 +127,7 @@ fn answer(core: &Core, lane: &Lane, waiting: Vec<Waiting>, result: impl Fn(usize
                 let good = result.is_ok();
                 if let Some(completion) = op.answer(lane.index, good) {
                     if good {
+                        stored.add(&op, core, now);
                         core.recent.created(op.write(), op.sent());
                         let of = (op.write().number().day(), op.write().version().epoch);
                         match &mut created {
@@ -145,7 +148,34 @@ fn answer(core: &Core, lane: &Lane, waiting: Vec<Waiting>, result: impl Fn(usize
     if let Some((of, count)) = created {
         core.count_created(of, count);
     }
+    stored.tell(core);
     core.notifier.push_all(&mut completions);
+}
+
+/// Creates of one permit that a group decided: told to the store at once, so that it costs each of them next to nothing.
+#[derive(Default)]
+struct Stored {
+    permit: u64,
+    good: u32,
+    slow: u32,
+}
+
+impl Stored {
+    fn add(&mut self, op: &CreateOp, core: &Core, now: Instant) {
+        let (began, permit) = op.began();
+        if permit != self.permit {
+            self.tell(core);
+            *self = Stored { permit, good: 0, slow: 0 };
+        }
+        self.good += 1;
+        self.slow += u32::from(now.saturating_duration_since(began) >= core.settings.slow_after);
+    }
+
+    fn tell(&self, core: &Core) {
+        if self.good > 0 {
+            core.listener.stored(self.permit, self.good, self.slow);
+        }
+    }
 }
 
 /// Reads until the lane is closed and nothing waits. Those in limbo are read too: whether an answer counts is for

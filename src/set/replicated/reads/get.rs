@@ -5,7 +5,7 @@
 use crate::error::{Error, Faults, NotAttempted};
 use crate::heal::RangeKey;
 use crate::order::OrderNumber;
-use crate::pending::Pending;
+use crate::pending::Promise;
 use crate::quorum::{Answer, Mask, Outcome, ReadRound, Step};
 use crate::replica::Version;
 use crate::replica::{Kind, Record, ReplicaError, Write};
@@ -82,19 +82,17 @@ struct State {
 
 impl Core {
     /// A strong read for a caller.
-    pub(crate) fn get(self: &Arc<Core>, number: OrderNumber, deadline: Instant) -> Pending<Option<Order>> {
+    pub(crate) fn get(self: &Arc<Core>, number: OrderNumber, deadline: Instant, promise: Promise<Option<Order>>) {
         let held = match self.check_floor(number.day()).and_then(|()| self.admit_read()) {
             Ok(held) => held,
-            Err(error) => return Pending::ready(Err(error)),
+            Err(error) => return promise.complete(Err(error)),
         };
-        let (promise, pending) = Pending::new();
         self.read(
             number,
             deadline,
             held,
             Box::new(move |result| promise.complete(result.map(|record| as_order(number, record)))),
         );
-        pending
     }
 
     /// Room for a read among what may be in flight.
@@ -284,7 +282,7 @@ impl GetOp {
             Outcome::Unconfirmed(record) if core.is_committed(self.number, record.version) => Ok(Some(record)),
             Outcome::Unconfirmed(_) => Err(Error::Unconfirmed { number: self.number, need: core.quorum.w() }),
         };
-        if let (Ok(Some(record)), Mode::Free) = (&result, self.mode)
+        if let (Ok(Some(record)), Mode::Free | Mode::Turn) = (&result, self.mode)
             && self.is_hidden(core, record)
         {
             return;
@@ -299,10 +297,20 @@ impl GetOp {
         if self.state.lock().is_parked {
             return true;
         }
+        if self.mode == Mode::Turn {
+            let is_hidden = !core.may_show(self.number, record.version);
+            let to = if is_hidden { self.state.lock().to.take() } else { None };
+            if let Some(To::Us(then)) = to {
+                core.settle(self.number, self.deadline, then);
+            }
+            return is_hidden;
+        }
         // In this order. Settling that began later than this look finds what was found here, as it is on W replicas.
         let is_settling = core.is_settling(self.number);
         let below = core.doubts.lock().hides_below(self.number);
-        let is_hidden = is_settling || self.is_outrun(core) || below.is_some_and(|below| record.version < below);
+        let is_copied = is_settling || self.is_outrun(core) || below.is_some_and(|below| record.version < below);
+        // Last, as what may be shown is taken for shown.
+        let is_hidden = is_copied || !core.may_show(self.number, record.version);
         if is_hidden {
             self.park();
             if !core.await_settling(self.number, self) {

@@ -4,7 +4,7 @@
 use super::get::as_order;
 use crate::error::{Error, Faults};
 use crate::order::{Day, OrderNumber};
-use crate::pending::{Pending, Promise};
+use crate::pending::Promise;
 use crate::quorum::{Mask, Merged, merge};
 use crate::replica::{Chunk, ReplicaError, ScanLimit, Scanned};
 use crate::set::replicated::Core;
@@ -70,14 +70,14 @@ impl Core {
         after: Option<OrderNumber>,
         limit: usize,
         deadline: Instant,
-    ) -> Pending<Page> {
+        promise: Promise<Page>,
+    ) {
         let held = match self.check_floor(day).and_then(|()| self.admit_read()) {
             Ok(held) => held,
-            Err(error) => return Pending::ready(Err(error)),
+            Err(error) => return promise.complete(Err(error)),
         };
         let (epoch, copies) = (self.epoch(), self.copies.load(Ordering::Acquire));
         let voters = if epoch == 0 { Mask::NONE } else { self.voters() };
-        let (promise, pending) = Pending::new();
         let state = State {
             asked: Mask::NONE,
             answered: Mask::NONE,
@@ -98,7 +98,6 @@ impl Core {
         op.proceed(self);
         let weak: Weak<PageOp> = Arc::downgrade(&op);
         self.watch(deadline.min(Instant::now() + HURRY_AFTER), weak);
-        pending
     }
 }
 
@@ -211,6 +210,8 @@ impl PageOp {
             }
         }
         drop(doubts);
+        // What is shown here takes effect, also where its caller was not told yet.
+        core.confirm_open(orders.iter().filter_map(|(number, order)| Some((*number, order.as_ref().ok()?.version))));
         state.assembling = Some(Assembly { orders, reading: doubtful.len(), next: upto });
         if doubtful.is_empty() {
             return self.complete(core, state);

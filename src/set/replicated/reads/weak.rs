@@ -4,7 +4,7 @@
 use super::get::{HURRY_AFTER, LOOK_AFTER, as_order};
 use crate::error::{Error, Faults};
 use crate::order::OrderNumber;
-use crate::pending::{Pending, Promise};
+use crate::pending::Promise;
 use crate::quorum::{Answer, Mask, WeakOutcome, WeakRound, WeakStep};
 use crate::replica::{Lookup, Record, ReplicaError, Version};
 use crate::set::replicated::Core;
@@ -36,21 +36,26 @@ struct State {
 
 impl Core {
     /// A read for a caller, as strong as `reading` says.
-    pub(crate) fn get_as(self: &Arc<Core>, number: OrderNumber, reading: Reading, deadline: Instant) -> Pending<Option<Order>> {
+    pub(crate) fn get_as(
+        self: &Arc<Core>,
+        number: OrderNumber,
+        reading: Reading,
+        deadline: Instant,
+        promise: Promise<Option<Order>>,
+    ) {
         match (reading.strength, reading.at_least) {
-            (Strength::Strong, None) => self.get(number, deadline),
-            (Strength::Strong, Some(wanted)) => self.get_at_least(number, wanted, deadline),
-            (Strength::Weak | Strength::Degraded, _) => self.get_weakly(number, reading, deadline),
+            (Strength::Strong, None) => self.get(number, deadline, promise),
+            (Strength::Strong, Some(wanted)) => self.get_at_least(number, wanted, deadline, promise),
+            (Strength::Weak | Strength::Degraded, _) => self.get_weakly(number, reading, deadline, promise),
         }
     }
 
     /// A strong read, whose answer is none if it is older than `wanted`.
-    fn get_at_least(self: &Arc<Core>, number: OrderNumber, wanted: Version, deadline: Instant) -> Pending<Option<Order>> {
+    fn get_at_least(self: &Arc<Core>, number: OrderNumber, wanted: Version, deadline: Instant, promise: Promise<Option<Order>>) {
         let held = match self.check_floor(number.day()).and_then(|()| self.admit_read()) {
             Ok(held) => held,
-            Err(error) => return Pending::ready(Err(error)),
+            Err(error) => return promise.complete(Err(error)),
         };
-        let (promise, pending) = Pending::new();
         // Compared before it is made an order: a void reads as absent, and is a version all the same.
         let finish = move |result: Result<Option<Record>, Error>| {
             promise.complete(result.and_then(|record| {
@@ -62,20 +67,18 @@ impl Core {
             }));
         };
         self.read(number, deadline, held, Box::new(finish));
-        pending
     }
 
-    fn get_weakly(self: &Arc<Core>, number: OrderNumber, reading: Reading, deadline: Instant) -> Pending<Option<Order>> {
+    fn get_weakly(self: &Arc<Core>, number: OrderNumber, reading: Reading, deadline: Instant, promise: Promise<Option<Order>>) {
         let held = match self.check_floor(number.day()).and_then(|()| self.admit_read()) {
             Ok(held) => held,
-            Err(error) => return Pending::ready(Err(error)),
+            Err(error) => return promise.complete(Err(error)),
         };
-        let (op, pending) = self.begin_weakly(number, reading, deadline, held);
+        let op = self.begin_weakly(number, reading, deadline, held, promise);
         if !op.is_finished() {
             let weak: Weak<WeakOp> = Arc::downgrade(&op);
             self.watch(deadline.min(Instant::now() + HURRY_AFTER), weak);
         }
-        pending
     }
 
     /// Asks the first; the time is not watched yet.
@@ -85,7 +88,8 @@ impl Core {
         reading: Reading,
         deadline: Instant,
         held: Held,
-    ) -> (Arc<WeakOp>, Pending<Option<Order>>) {
+        promise: Promise<Option<Order>>,
+    ) -> Arc<WeakOp> {
         let at_least = reading.at_least;
         // Before all else, as for a strong read: a replica that returns meanwhile has no say here.
         let epoch = self.epoch();
@@ -98,11 +102,10 @@ impl Core {
             WeakRound::weak(self.quorum, voters, self.next_start(voters, self.silent()), at_least)
         };
         round.pass_by(self.silent_lanes());
-        let (promise, pending) = Pending::new();
         let state = Mutex::new(State { round, promise: Some(promise) });
         let op = Arc::new(WeakOp { core: Arc::downgrade(self), number, epoch, reading, deadline, held, state });
         op.act(self, step);
-        (op, pending)
+        op
     }
 
     /// The replicas, voters or not, that have been inside one read for so long that they are not waited for.
@@ -170,6 +173,7 @@ impl WeakOp {
         let faults = || self.state.lock().round.faults();
         let number = self.number;
         let result = match outcome {
+            WeakOutcome::Value(record) if core.doubts.lock().is_given_up(number, record.version) => Ok(None),
             WeakOutcome::Value(record) => Ok(shown(number, record, core.newest_known(number))),
             WeakOutcome::Absent => Ok(None),
             WeakOutcome::Stale { found, wanted } => Err(Error::Stale { number, found, wanted }),

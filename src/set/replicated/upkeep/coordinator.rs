@@ -440,7 +440,7 @@ impl Shutdown {
         for promise in waiting {
             let result = result.clone();
             let deliver = Deliver::Other(Box::new(move || promise.complete(result)));
-            Completion { held: Held::default(), deliver }.deliver(&core.in_flight);
+            Completion { held: Held::default(), deliver }.deliver(&core.in_flight, &*core.listener);
         }
     }
 }

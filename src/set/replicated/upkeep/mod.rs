@@ -6,5 +6,6 @@ pub(super) mod floor;
 pub(super) mod leases;
 pub(super) mod notify;
 pub(super) mod open;
+pub(super) mod probe;
 pub(super) mod regroup;
 pub(super) mod reopen;

@@ -1,9 +1,10 @@
 //! The notifier of a SET: the one thread on which callers' wakers run, so that no user code runs on a replica's thread.
 
-use crate::error::Error;
-use crate::pending::{Promise, Refused, mark_as_ours, refusing};
-use crate::set::Placed;
+use crate::order::OrderNumber;
+use crate::pending::{Refused, mark_as_ours, refusing};
+use crate::replica::Version;
 use crate::set::replicated::panics::contained;
+use crate::set::{Caller, FailedCreate, Listener, Placed};
 use parking_lot::{Condvar, Mutex};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,18 +19,23 @@ pub(crate) struct Completion {
 
 pub(crate) enum Deliver {
     /// Apart from the rest, because there are so many.
-    Created(Promise<Placed>, Result<Placed, Error>),
+    Created(Caller, OrderNumber, Version),
+    Failed(Box<FailedCreate>),
     Other(Box<dyn FnOnce() + Send>),
 }
 
 impl Completion {
-    pub(crate) fn deliver(self, in_flight: &InFlight) {
+    pub(crate) fn deliver(self, in_flight: &InFlight, listener: &dyn Listener) {
         in_flight.release(self.held);
         // A waker is the caller's code. If it panics, that is its trouble alone.
         // Should it wait for the store, it would wait for this thread.
         let _ = contained(|| {
             refusing(Refused::Waits, || match self.deliver {
-                Deliver::Created(promise, answer) => promise.complete(answer),
+                Deliver::Created(caller, number, version) => match caller.trail {
+                    None => caller.promise.complete(Ok(Placed::at_once(number, version))),
+                    Some(_) => listener.placed(caller, number, version),
+                },
+                Deliver::Failed(failed) => listener.failed(*failed),
                 Deliver::Other(deliver) => deliver(),
             })
         });
@@ -75,6 +81,13 @@ impl InFlight {
         self.bytes.fetch_sub(held.bytes, Ordering::Relaxed);
     }
 
+    /// How full, in thousandths.
+    pub(crate) fn load(&self) -> u32 {
+        let now = self.now();
+        let share = |now: usize, max: usize| (now as u64).saturating_mul(1_000) / (max as u64).max(1);
+        share(now.operations, self.operations_max).max(share(now.bytes, self.bytes_max)).min(1_000) as u32
+    }
+
     pub(crate) fn now(&self) -> Held {
         Held { operations: self.operations.load(Ordering::Relaxed), bytes: self.bytes.load(Ordering::Relaxed) }
     }
@@ -86,6 +99,7 @@ pub(crate) struct Notifier {
     filled: Condvar,
     ended: Condvar,
     in_flight: Arc<InFlight>,
+    listener: Arc<dyn Listener>,
 }
 
 #[derive(Default)]
@@ -98,8 +112,8 @@ struct State {
 }
 
 impl Notifier {
-    pub(crate) fn new(in_flight: Arc<InFlight>) -> Notifier {
-        Notifier { state: Mutex::new(State::default()), filled: Condvar::new(), ended: Condvar::new(), in_flight }
+    pub(crate) fn new(in_flight: Arc<InFlight>, listener: Arc<dyn Listener>) -> Notifier {
+        Notifier { state: Mutex::new(State::default()), filled: Condvar::new(), ended: Condvar::new(), in_flight, listener }
     }
 
     pub(crate) fn push(&self, completion: Completion) {
@@ -116,9 +130,10 @@ impl Notifier {
             // A call that slipped in while the SET ended. Not answered here, where locks may be held; should there be no
             // thread for it, dropping the answer says that the store is closed.
             let (late, in_flight) = (std::mem::take(completions), Arc::clone(&self.in_flight));
+            let listener = Arc::clone(&self.listener);
             let run = move || {
                 mark_as_ours();
-                late.into_iter().for_each(|completion| completion.deliver(&in_flight));
+                late.into_iter().for_each(|completion| completion.deliver(&in_flight, &*listener));
             };
             return drop(std::thread::Builder::new().name("om-late".to_owned()).spawn(run));
         }
@@ -147,7 +162,7 @@ impl Notifier {
                 std::mem::swap(&mut state.waiting, &mut batch);
             }
             for completion in batch.drain(..) {
-                completion.deliver(&self.in_flight);
+                completion.deliver(&self.in_flight, &*self.listener);
             }
         }
     }

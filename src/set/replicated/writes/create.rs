@@ -2,20 +2,20 @@
 
 use crate::error::{Error, Faults, NotAttempted, WriteToken};
 use crate::order::{MintState, OrderNumber};
-use crate::pending::{Pending, Promise};
 use crate::quorum::{Tally, Verdict};
-use crate::replica::{Draft, Kind, Version, Write};
-use crate::set::Placed;
+use crate::replica::record::parts;
+use crate::replica::{Kind, Version, Write};
 use crate::set::replicated::Core;
 use crate::set::replicated::lanes::lane::Job;
 use crate::set::replicated::reads::recent::Changes;
 use crate::set::replicated::upkeep::coordinator::Event;
 use crate::set::replicated::upkeep::notify::{Completion, Deliver, Held};
 use crate::set::replicated::writes::doubts::{Doubt, Known};
+use crate::set::{Caller, Creation, FailedCreate};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Instant;
 
 /// What a create costs beside its payload, counted against the bytes in flight.
@@ -24,7 +24,14 @@ pub(crate) const OVERHEAD: usize = 64;
 /// A create that was sent.
 pub(crate) struct CreateOp {
     write: Write,
+    /// When it is asked whether to try elsewhere.
     deadline: Instant,
+    /// When the caller must have an answer.
+    until: Instant,
+    began: Instant,
+    permit: u64,
+    /// There was nowhere else to try: it stays until the caller's deadline.
+    stays: AtomicBool,
     held: Held,
     /// What the recent orders had seen when it was sent.
     sent: Changes,
@@ -41,7 +48,7 @@ const DOUBTFUL: u8 = 2;
 
 struct State {
     tally: Tally,
-    promise: Option<Promise<Placed>>,
+    caller: Option<Caller>,
 }
 
 /// What the submit lock guards: the order in which creates get their numbers, their versions and their places in the queues.
@@ -59,9 +66,7 @@ pub(crate) struct Submit {
 }
 
 struct Parked {
-    draft: Draft,
-    promise: Promise<Placed>,
-    deadline: Instant,
+    creation: Creation,
     held: Held,
 }
 
@@ -72,6 +77,11 @@ impl CreateOp {
 
     pub(crate) fn sent(&self) -> Changes {
         self.sent
+    }
+
+    /// When this attempt began, and under which permit.
+    pub(crate) fn began(&self) -> (Instant, u64) {
+        (self.began, self.permit)
     }
 
     /// The answer of one replica; returns the completion when it decides the outcome.
@@ -89,17 +99,28 @@ impl CreateOp {
         self.finish(&mut self.state.lock(), false)
     }
 
+    /// A read found it on W replicas.
+    fn confirm(&self) -> Option<Completion> {
+        self.finish(&mut self.state.lock(), true)
+    }
+
+    fn ends(&self) -> Instant {
+        if self.stays.load(Ordering::Relaxed) { self.until } else { self.deadline }
+    }
+
     fn finish(&self, state: &mut State, stored: bool) -> Option<Completion> {
-        let promise = state.promise.take()?;
+        let caller = state.caller.take()?;
         self.stands.store(if stored { STORED } else { DOUBTFUL }, Ordering::Release);
         let (number, version) = (self.write.number(), self.write.version());
-        let answer = if stored {
-            Ok(Placed { number, version })
+        let deliver = if stored {
+            Deliver::Created(caller, number, version)
         } else {
             let (acked, failed, in_flight) = (state.tally.acked(), state.tally.failed(), state.tally.in_flight());
-            Err(Error::Ambiguous { token: WriteToken { number, version }, acked, failed, in_flight, need: state.tally.need() })
+            let token = WriteToken { number, version };
+            let error = Error::Ambiguous { token, acked, failed, in_flight, need: state.tally.need() };
+            Deliver::Failed(Box::new(FailedCreate { caller, payload: parts(self.write.bytes()).0, error }))
         };
-        Some(Completion { held: self.held, deliver: Deliver::Created(promise, answer) })
+        Some(Completion { held: self.held, deliver })
     }
 
     fn stands(&self) -> u8 {
@@ -112,33 +133,33 @@ impl CreateOp {
 }
 
 impl Core {
-    pub(crate) fn create(&self, payload: &[u8], deadline: Instant) -> Pending<Placed> {
+    /// See [`Shard::create`](crate::set::Shard::create).
+    pub(crate) fn create(&self, creation: Creation) -> Result<(), Box<FailedCreate>> {
+        let bytes = creation.draft.payload_len();
         let max = self.settings.value_bytes_max;
-        if payload.len() > max {
-            return Pending::ready(Err(Error::ValueTooLarge { bytes: payload.len(), max }));
+        if bytes > max {
+            return Err(creation.fail(Error::ValueTooLarge { bytes, max }));
         }
         if self.doubts.lock().are_too_many() {
-            return Pending::ready(Err(self.too_busy()));
+            return Err(creation.fail(self.too_busy()));
         }
-        let held = match self.in_flight.admit(payload.len() + OVERHEAD) {
+        let held = match self.in_flight.admit(bytes + OVERHEAD) {
             Ok(held) => held,
-            Err(_) if self.is_closing() => return Pending::ready(Err(Error::Closed)),
-            Err(now) => return Pending::ready(Err(not_attempted(self.busy(now)))),
+            Err(_) if self.is_closing() => return Err(creation.fail(Error::Closed)),
+            Err(now) => return Err(creation.fail(not_attempted(self.busy(now)))),
         };
-        // The payload is copied and summed before the lock; sealing under it costs the same for every size.
-        let draft = Draft::new(payload);
         let wall_ms = self.clock.wall_ms();
-        let (promise, pending) = Pending::new();
+        let deadline = creation.deadline;
         let mut submit = self.submit.lock();
         if submit.closing {
             drop(submit);
-            return self.refuse(held, Error::Closed);
+            return self.refuse(Parked { creation, held }, Error::Closed);
         }
-        let parked = Parked { draft, promise, deadline, held };
+        let parked = Parked { creation, held };
         match self.can_send(parked.held.bytes) {
             Err(reason) => {
                 drop(submit);
-                return self.refuse(held, not_attempted(reason));
+                return self.refuse(parked, not_attempted(reason));
             }
             // Nobody overtakes those who wait for numbers: creates are numbered in the order in which they came.
             Ok(()) => match submit.parked.is_empty().then(|| self.mint.try_mint(wall_ms)).flatten() {
@@ -146,7 +167,7 @@ impl Core {
                 None => {
                     if let Some(reason) = self.cannot_mint() {
                         drop(submit);
-                        return self.refuse(held, not_attempted(reason));
+                        return self.refuse(parked, not_attempted(reason));
                     }
                     submit.parked.push_back(parked);
                     self.post(Event::NumbersWanted);
@@ -167,13 +188,12 @@ impl Core {
         if submit.open.len() > self.settings.in_flight_max.saturating_mul(2).saturating_add(1_024) {
             self.clear_answered(&mut submit);
         }
-        drop(submit);
-        pending
+        Ok(())
     }
 
-    fn refuse(&self, held: Held, error: Error) -> Pending<Placed> {
-        self.in_flight.release(held);
-        Pending::ready(Err(error))
+    fn refuse(&self, parked: Parked, error: Error) -> Result<(), Box<FailedCreate>> {
+        self.in_flight.release(parked.held);
+        Err(parked.creation.fail(error))
     }
 
     /// Whether W voting replicas can take a write of `bytes` bytes now.
@@ -215,7 +235,7 @@ impl Core {
     /// Hands the order to every voting replica. Under the submit lock, so that all queues see creates in order of version and
     /// of number, and runs can be packed without stragglers.
     fn send(&self, submit: &mut Submit, number: OrderNumber, parked: Parked) {
-        let Parked { mut draft, promise, deadline, held } = parked;
+        let Parked { creation: Creation { mut draft, deadline, caller }, held } = parked;
         submit.counter += 1;
         let version = Version { epoch: self.epoch(), counter: submit.counter };
         draft.seal(number, Kind::Order, version, 0);
@@ -224,9 +244,10 @@ impl Core {
         let voters = self.voters();
         let takers = voters.iter().filter(|index| self.lane(*index).has_room_for(bytes)).collect();
         let tally = Tally::new(self.quorum.w(), takers);
-        let state = Mutex::new(State { tally, promise: Some(promise) });
-        let sent = self.recent.changes(number);
-        let op = Arc::new(CreateOp { write, deadline, held, sent, stands: AtomicU8::new(OPEN), state });
+        let (until, began, permit) = (caller.until, caller.began, caller.permit);
+        let state = Mutex::new(State { tally, caller: Some(caller) });
+        let (sent, stands, stays) = (self.recent.changes(number), AtomicU8::new(OPEN), AtomicBool::new(false));
+        let op = Arc::new(CreateOp { write, deadline, until, began, permit, stays, held, sent, stands, state });
         self.miss_beside(takers, number, version);
         for index in takers.iter() {
             if self.lane(index).push(Job::Create(Arc::clone(&op))).is_err()
@@ -285,15 +306,22 @@ impl Core {
         if submit.sweep_at.is_none_or(|at| now < at) {
             return submit.sweep_at;
         }
-        completions.extend(submit.open.iter().filter(|op| op.deadline <= now).filter_map(|op| op.expire()));
+        let late = || submit.open.iter().filter(|op| op.ends() <= now && !op.is_finished());
+        if late().any(|op| op.until > now) && !self.listener.has_alternative() {
+            // Nobody else could take them: they stay until their callers' deadlines.
+            late().for_each(|op| op.stays.store(true, Ordering::Relaxed));
+        }
+        completions.extend(late().filter_map(|op| op.expire()));
         self.clear_answered(&mut submit);
-        let mut next: Option<Instant> = submit.open.iter().map(|op| op.deadline).min();
+        let mut next: Option<Instant> = submit.open.iter().map(|op| op.ends()).min();
         let mut later = |deadline: Instant| next = Some(next.map_or(deadline, |next| next.min(deadline)));
+        let stays = !submit.parked.is_empty() && !self.listener.has_alternative();
         for parked in std::mem::take(&mut submit.parked) {
-            if parked.deadline <= now {
+            let ends = if stays { parked.creation.caller.until } else { parked.creation.deadline };
+            if ends <= now {
                 completions.push(parked.fail(not_attempted(NotAttempted::NoLease { set: self.id })));
             } else {
-                later(parked.deadline);
+                later(ends);
                 submit.parked.push_back(parked);
             }
         }
@@ -326,6 +354,53 @@ impl Core {
         {
             self.let_go(&op);
         }
+    }
+
+    /// Whether a find may be shown. What is in doubt and was shown takes effect: it is not given up any more. Asked for every
+    /// find before anybody is told.
+    pub(crate) fn may_show(&self, number: OrderNumber, version: Version) -> bool {
+        if self.is_ours(version.epoch) {
+            let mut submit = self.submit.lock();
+            let completion = match submit.open.binary_search_by_key(&number, |op| op.write.number()) {
+                Ok(place) if submit.open[place].stands() != STORED && submit.open[place].write.version() == version => {
+                    self.shown_while_open(&mut submit, place)
+                }
+                _ => None,
+            };
+            drop(submit);
+            completion.into_iter().for_each(|completion| self.notifier.push(completion));
+        }
+        self.doubts.lock().show(number, version)
+    }
+
+    /// As [`Core::may_show`], for finds in ascending order that are on W replicas.
+    pub(crate) fn confirm_open(&self, found: impl Iterator<Item = (OrderNumber, Version)>) {
+        let mut submit = self.submit.lock();
+        let mut completions = Vec::new();
+        for (number, version) in found {
+            if submit.open.front().is_none_or(|op| number < op.write.number()) {
+                continue;
+            }
+            if let Ok(place) = submit.open.binary_search_by_key(&number, |op| op.write.number())
+                && submit.open[place].stands() != STORED
+                && submit.open[place].write.version() == version
+            {
+                completions.extend(self.shown_while_open(&mut submit, place));
+            }
+        }
+        drop(submit);
+        self.notifier.push_all(&mut completions);
+    }
+
+    /// It was found on W replicas before its caller was told anything.
+    fn shown_while_open(&self, submit: &mut Submit, place: usize) -> Option<Completion> {
+        let completion = submit.open[place].confirm();
+        if submit.open[place].stands() == DOUBTFUL
+            && let Some(op) = submit.open.remove(place)
+        {
+            self.let_go(&op);
+        }
+        completion
     }
 
     /// Whether the outcome of a write of this process is still open.
@@ -401,7 +476,13 @@ impl Core {
 
 impl Parked {
     fn fail(self, error: Error) -> Completion {
-        Completion { held: self.held, deliver: Deliver::Created(self.promise, Err(error)) }
+        Completion { held: self.held, deliver: Deliver::Failed(self.creation.fail(error)) }
+    }
+}
+
+impl Creation {
+    fn fail(self, error: Error) -> Box<FailedCreate> {
+        Box::new(FailedCreate { caller: self.caller, payload: self.draft.into_payload(), error })
     }
 }
 

@@ -11,7 +11,7 @@ use crate::error::WriteToken;
 use crate::order::OrderNumber;
 use crate::replica::Version;
 use crate::set::Resolved;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// With so many orders in doubt no more writes are taken. Beyond it come at most those that are in flight.
 const OPEN_MAX: usize = 1 << 20;
@@ -27,6 +27,11 @@ pub(crate) struct Doubts {
     order: VecDeque<(OrderNumber, Version)>,
     /// The newest version whose outcome was forgotten.
     forgotten: Version,
+    /// In doubt, and shown to somebody: these take effect.
+    shown: BTreeSet<OrderNumber>,
+    /// Given up at this version, because the order was placed under another number, and not void on W replicas yet: nobody is
+    /// shown them.
+    given_up: BTreeMap<OrderNumber, Version>,
 }
 
 /// One write in doubt.
@@ -65,12 +70,60 @@ impl Doubts {
 
     /// Whether anything about `number` has to be settled before it is written.
     pub(crate) fn concerns(&self, number: OrderNumber) -> bool {
-        self.open.contains_key(&number)
+        self.open.contains_key(&number) || self.given_up.contains_key(&number)
     }
 
     /// Whether there is none at all.
     pub(crate) fn is_empty(&self) -> bool {
-        self.open.is_empty()
+        self.open.is_empty() && self.given_up.is_empty()
+    }
+
+    /// Somebody is about to be shown this version. `false` where it was given up; what is in doubt and shown takes effect.
+    pub(crate) fn show(&mut self, number: OrderNumber, version: Version) -> bool {
+        if self.is_given_up(number, version) {
+            return false;
+        }
+        if self.open.get(&number).is_some_and(|doubts| doubts.iter().any(|doubt| doubt.version == version)) {
+            self.shown.insert(number);
+        }
+        true
+    }
+
+    /// Nobody is shown this version, or an older one, from now on. `false` where somebody was.
+    pub(crate) fn give_up(&mut self, number: OrderNumber, version: Version) -> bool {
+        let was_applied = self.settled.get(&(number, version)) == Some(&Resolved::Applied);
+        if was_applied || self.shown.contains(&number) {
+            return false;
+        }
+        let given_up = self.given_up.entry(number).or_insert(version);
+        *given_up = version.max(*given_up);
+        true
+    }
+
+    /// As [`Doubts::give_up`], also where it was shown: by whoever must end it.
+    pub(crate) fn force_given_up(&mut self, number: OrderNumber, version: Version) {
+        self.given_up.insert(number, version);
+    }
+
+    /// Nothing was placed under another number after all, or something newer stands.
+    pub(crate) fn take_back(&mut self, number: OrderNumber) {
+        self.given_up.remove(&number);
+    }
+
+    /// The version up to which it was given up.
+    pub(crate) fn given_up(&self, number: OrderNumber) -> Option<Version> {
+        self.given_up.get(&number).copied()
+    }
+
+    /// Whether that version was given up.
+    pub(crate) fn is_given_up(&self, number: OrderNumber, version: Version) -> bool {
+        self.given_up(number).is_some_and(|given_up| version <= given_up)
+    }
+
+    /// It is void, under `version`, on W replicas.
+    pub(crate) fn ended(&mut self, number: OrderNumber, version: Version) {
+        self.given_up.remove(&number);
+        self.settle(number, version, Some(Version::default()));
     }
 
     /// The newest version in doubt.
@@ -86,6 +139,7 @@ impl Doubts {
 
     /// All doubts about `number` are settled: `stands` is on W replicas, and a copy of `copies` if it copies.
     pub(crate) fn settle(&mut self, number: OrderNumber, stands: Version, copies: Option<Version>) {
+        self.shown.remove(&number);
         let Some(doubts) = self.open.remove(&number) else { return };
         // What stands, and what that was a copy of, took effect. Each turn goes back to an older version, so this ends.
         let mut applied = vec![stands];
@@ -225,6 +279,25 @@ mod tests {
             assert_eq!(known(&doubts, 1), Known::Settled(Resolved::Applied));
             assert_eq!(known(&doubts, 2), Known::Settled(Resolved::Applied));
         }
+    }
+
+    #[test]
+    fn what_was_given_up_is_shown_to_nobody_and_what_was_shown_is_not_given_up() {
+        let mut doubts = Doubts::default();
+        doubts.add(number(1), doubt(5, None));
+        assert!(doubts.give_up(number(1), version(5)));
+        assert!(doubts.concerns(number(1)));
+        assert!(!doubts.show(number(1), version(5)));
+        assert!(doubts.show(number(1), version(6)), "somebody was told of it");
+        doubts.ended(number(1), version(7));
+        assert!(!doubts.concerns(number(1)));
+        assert_eq!(known(&doubts, 5), Known::Settled(Resolved::NotApplied));
+
+        doubts.add(number(2), doubt(8, None));
+        assert!(doubts.show(number(2), version(8)));
+        assert!(!doubts.give_up(number(2), version(8)));
+        doubts.settle(number(2), version(8), None);
+        assert!(!doubts.give_up(number(2), version(8)), "it took effect");
     }
 
     #[test]

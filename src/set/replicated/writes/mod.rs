@@ -3,6 +3,7 @@
 pub(super) mod closures;
 pub(super) mod create;
 pub(super) mod doubts;
+pub(super) mod end;
 pub(super) mod modify;
 pub(super) mod settle;
 pub(super) mod turns;

@@ -6,7 +6,7 @@ use super::turns::{Turn, TurnEnd};
 use super::write::{Content, Written};
 use crate::error::{Error, NotAttempted, WriteToken};
 use crate::order::OrderNumber;
-use crate::pending::{Pending, Promise};
+use crate::pending::Promise;
 use crate::replica::{Draft, Kind, Record, Version};
 use crate::set::Resolved;
 use crate::set::replicated::Core;
@@ -43,7 +43,13 @@ impl Core {
         // A free read under way may have been told something that is written over now: from here on it looks again, in its turn.
         self.copies.fetch_add(1, Ordering::AcqRel);
         self.begin_settling(number);
-        let newest = self.doubts.lock().newest(number);
+        // After that: whoever gives it up from now on sees that it is too late.
+        let doubts = self.doubts.lock();
+        let (newest, given_up) = (doubts.newest(number), doubts.given_up(number));
+        drop(doubts);
+        if let Some(given_up) = given_up {
+            return self.end_in_turn(number, given_up, deadline, then);
+        }
         let settled = move |core: &Arc<Core>, found: Result<(Option<Record>, bool), Error>| {
             let (found, is_confirmed) = match found {
                 Ok(found) => found,
@@ -100,23 +106,21 @@ impl Core {
     }
 
     /// See [`OrderStore::resolve`](crate::OrderStore::resolve).
-    pub(crate) fn resolve(self: &Arc<Core>, token: WriteToken, deadline: Instant) -> Pending<Resolved> {
+    pub(crate) fn resolve(self: &Arc<Core>, token: WriteToken, deadline: Instant, promise: Promise<Resolved>) {
         let held = match self.check_floor(token.number.day()).and_then(|()| self.admit_read()) {
             Ok(held) => held,
-            Err(error) => return Pending::ready(Err(error)),
+            Err(error) => return promise.complete(Err(error)),
         };
         if !self.may_have_given_out(token.version) {
             self.in_flight.release(held);
-            return Pending::ready(Err(Error::UnknownToken { token }));
+            return promise.complete(Err(Error::UnknownToken { token }));
         }
-        let (promise, pending) = Pending::new();
         let op = Arc::new(ResolveOp { token, deadline, held, promise: Mutex::new(Some(promise)) });
         let timed: Weak<ResolveOp> = Arc::downgrade(&op);
         self.watch_until(deadline, timed);
         if !self.take_turn(token.number, Arc::clone(&op) as Arc<dyn Turn>) {
             op.answer(self, Err(self.too_busy()));
         }
-        pending
     }
 
     /// Whether this process, or one before it, may have given out that version.

@@ -5,7 +5,7 @@ use super::turns::{Turn, TurnEnd};
 use super::write::{Content, Written};
 use crate::error::{Error, NotAttempted};
 use crate::order::OrderNumber;
-use crate::pending::{Pending, Promise};
+use crate::pending::Promise;
 use crate::replica::{Draft, Kind, Record, Version};
 use crate::set::replicated::Core;
 use crate::set::replicated::upkeep::coordinator::{Timed, again};
@@ -38,12 +38,12 @@ impl Core {
         expected: Version,
         payload: &[u8],
         deadline: Instant,
-    ) -> Pending<Version> {
+        promise: Promise<Version>,
+    ) {
         let held = match self.admit_write(number, payload.len()) {
             Ok(held) => held,
-            Err(error) => return Pending::ready(Err(error)),
+            Err(error) => return promise.complete(Err(error)),
         };
-        let (promise, pending) = Pending::new();
         let state = State { draft: Some(Draft::new(payload)), promise: Some(promise) };
         let op = Arc::new(UpdateOp { number, expected, deadline, held, state: Mutex::new(state) });
         let timed: Weak<UpdateOp> = Arc::downgrade(&op);
@@ -51,7 +51,6 @@ impl Core {
         if !self.take_turn(number, Arc::clone(&op) as Arc<dyn Turn>) {
             op.answer(self, Err(self.too_busy()));
         }
-        pending
     }
 
     /// Room for a write of an order that exists, among what may be in flight.

@@ -3,10 +3,11 @@
 use super::*;
 use crate::config::{Quorum, Settings};
 use crate::order::{Day, SetId};
+use crate::pending::Pending;
 use crate::replica::{Group, Kind, MemoryReplica, Replica, Write};
-use crate::set::Shard;
 use crate::set::replicated::lanes::lane::Role;
 use crate::set::replicated::{LaneSeed, ReplicatedSet, Seed};
+use crate::set::{Caller, FailedCreate, Listener, Shard};
 use crate::testing::{FaultControl, Faulty, ManualClock};
 use bytes::Bytes;
 use std::time::Duration;
@@ -21,6 +22,32 @@ fn day() -> Day {
 
 fn number(sequence: u64) -> OrderNumber {
     OrderNumber::new(day(), sequence, SetId::from_checked(7)).expect("a number")
+}
+
+/// Nobody is told anything.
+struct Nobody;
+
+impl Listener for Nobody {
+    fn stored(&self, _permit: u64, _good: u32, _slow: u32) {}
+
+    fn placed(&self, _caller: Caller, _number: OrderNumber, _version: Version) {}
+
+    fn failed(&self, _create: FailedCreate) {}
+
+    fn has_alternative(&self) -> bool {
+        false
+    }
+}
+
+fn get(set: &ReplicatedSet, reading: Reading, sequence: u64) -> Pending<Option<Order>> {
+    let (promise, pending) = Pending::new();
+    set.get(number(sequence), reading, far(), promise);
+    pending
+}
+
+fn begin_weakly(set: &ReplicatedSet) -> (Arc<WeakOp>, Pending<Option<Order>>) {
+    let (promise, pending) = Pending::new();
+    (set.core.begin_weakly(number(500), DEGRADED, far(), Held::default(), promise), pending)
 }
 
 fn far() -> Instant {
@@ -49,6 +76,7 @@ fn planted() -> (ReplicatedSet, Vec<FaultControl>) {
         quorum: Quorum::new(3, 2, 2).expect("a quorum"),
         settings: Settings::default(),
         clock: Arc::new(ManualClock::at_noon(day())),
+        listener: Arc::new(Nobody),
         epoch: 1,
         map: ("map".to_owned(), Bytes::new()),
         lanes: lanes.collect(),
@@ -67,7 +95,7 @@ fn a_strong_read_does_not_count_a_voter_put_into_limbo_while_it_was_asked() {
     faults[1].hang_reads();
     let before = faults[1].reads();
     // The second read waits behind the first, and is begun by the reader when the replica is in limbo.
-    let reads: Vec<_> = (0..2).map(|_| set.get(number(500), STRONG, far())).collect();
+    let reads: Vec<_> = (0..2).map(|_| get(&set, STRONG, 500)).collect();
     while faults[1].reads() == before {
         std::thread::yield_now();
     }
@@ -78,8 +106,8 @@ fn a_strong_read_does_not_count_a_voter_put_into_limbo_while_it_was_asked() {
     }
     let wanted = Reading { strength: Strength::Weak, at_least: Some(PLANTED) };
     let stale = Error::Stale { number: number(500), found: None, wanted: PLANTED };
-    assert_eq!(set.get(number(500), wanted, far()).wait(), Err(stale), "nor does a weak read");
-    let order = set.get(number(500), DEGRADED, far());
+    assert_eq!(get(&set, wanted, 500).wait(), Err(stale), "nor does a weak read");
+    let order = get(&set, DEGRADED, 500);
     // Two may have said that they have nothing when the third is slow to say that it has: it is waited for.
     assert_eq!(order.wait().expect("read").expect("in limbo").version, PLANTED);
 }
@@ -87,11 +115,11 @@ fn a_strong_read_does_not_count_a_voter_put_into_limbo_while_it_was_asked() {
 #[test]
 fn absence_in_limbo_says_nothing() {
     let (set, _) = planted();
-    assert_eq!(set.get(number(1), DEGRADED, far()).wait(), Ok(None));
+    assert_eq!(get(&set, DEGRADED, 1).wait(), Ok(None));
     set.core.lane(1).put_into_limbo("witnessed");
-    assert_eq!(set.get(number(1), DEGRADED, far()).wait(), Ok(None), "two voters are R");
+    assert_eq!(get(&set, DEGRADED, 1).wait(), Ok(None), "two voters are R");
     set.core.lane(2).put_into_limbo("witnessed");
-    match set.get(number(1), DEGRADED, far()).wait() {
+    match get(&set, DEGRADED, 1).wait() {
         Err(Error::QuorumLost { need: 2, good: 1, missing, .. }) => {
             assert_eq!(missing.0.len(), 2);
             assert!(missing.to_string().contains("in limbo: witnessed"), "{missing}");
@@ -108,7 +136,7 @@ fn a_degraded_read_answers_with_what_it_has_when_it_looks_and_at_its_deadline() 
             faults[index].hang_reads();
         }
         // Its time is not watched, so that nobody looks before this test does.
-        let (op, pending) = set.core.begin_weakly(number(500), DEGRADED, far(), Held::default());
+        let (op, pending) = begin_weakly(&set);
         while op.state.lock().round.good() == 0 {
             std::thread::yield_now();
         }
@@ -127,7 +155,7 @@ fn a_degraded_read_with_nothing_in_hand_ends_at_its_deadline() {
     let (set, faults) = planted();
     faults[1].hang_reads();
     faults[2].hang_reads();
-    let (op, pending) = set.core.begin_weakly(number(500), DEGRADED, far(), Held::default());
+    let (op, pending) = begin_weakly(&set);
     while op.state.lock().round.good() == 0 {
         std::thread::yield_now();
     }

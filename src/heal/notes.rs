@@ -1,0 +1,217 @@
+//! Notes of numbers that were given up and must become void: which are due to be tried, and which are done. Pure.
+//!
+//! A note is done when all N replicas of the number's SET hold the void: then nothing can bring the number back, whatever is lost.
+//! What does not succeed is tried again later, at growing intervals. The notes themselves are durable in the records of the orders
+//! that were placed instead; this is what is known of them in memory.
+
+use crate::order::OrderNumber;
+use crate::replica::Version;
+use std::collections::BTreeMap;
+
+/// The most notes in memory. What is beyond is found again in the records, by the next walk over them.
+const NOTES_MAX: usize = 1 << 20;
+/// How long after the first failure it is tried again. Doubled each time.
+const RETRY_MIN_MS: u64 = 250;
+/// The longest pause between two tries.
+const RETRY_MAX_MS: u64 = 30_000;
+
+/// The notes of a store.
+#[derive(Debug, Default)]
+pub(crate) struct Notes {
+    open: BTreeMap<OrderNumber, Note>,
+    /// Numbers that somebody was told of: they were left alone.
+    alarms: BTreeMap<OrderNumber, Version>,
+    done: u64,
+    forgotten: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Note {
+    version: Version,
+    /// Not before then.
+    due_ms: u64,
+    pause_ms: u64,
+    /// It is being tried.
+    is_under_way: bool,
+    /// It is void on W replicas.
+    is_void: bool,
+}
+
+/// How a try ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Tried {
+    /// Void, on all replicas or only on enough of them.
+    Void { everywhere: bool },
+    /// It stands at a newer version.
+    Alive(Version),
+    /// Its SET could not be reached.
+    Failed,
+}
+
+impl Notes {
+    /// The number was given up at that version.
+    pub(crate) fn owe(&mut self, number: OrderNumber, version: Version, now_ms: u64) {
+        if self.open.len() >= NOTES_MAX && !self.open.contains_key(&number) {
+            self.forgotten = true;
+            return;
+        }
+        let note = Note { version, due_ms: now_ms, pause_ms: RETRY_MIN_MS, is_under_way: false, is_void: false };
+        let held = self.open.entry(number).or_insert(note);
+        held.version = version.max(held.version);
+    }
+
+    /// Up to `limit` that are due and whose SET `may` be asked. Each is under way until [`Notes::tried`].
+    pub(crate) fn take_due(
+        &mut self,
+        now_ms: u64,
+        limit: usize,
+        mut may: impl FnMut(OrderNumber) -> bool,
+    ) -> Vec<(OrderNumber, Version)> {
+        let due = self.open.iter_mut().filter(|(number, note)| !note.is_under_way && note.due_ms <= now_ms && may(**number));
+        due.take(limit)
+            .map(|(number, note)| {
+                note.is_under_way = true;
+                (*number, note.version)
+            })
+            .collect()
+    }
+
+    /// A try has ended.
+    pub(crate) fn tried(&mut self, number: OrderNumber, tried: Tried, now_ms: u64) {
+        let Some(note) = self.open.get_mut(&number) else { return };
+        note.is_under_way = false;
+        match tried {
+            Tried::Void { everywhere: true } => {
+                self.open.remove(&number);
+                self.done += 1;
+            }
+            Tried::Alive(version) => {
+                self.open.remove(&number);
+                self.alarms.insert(number, version);
+            }
+            Tried::Void { everywhere: false } | Tried::Failed => {
+                note.is_void |= tried != Tried::Failed;
+                note.due_ms = now_ms.saturating_add(note.pause_ms);
+                note.pause_ms = (note.pause_ms * 2).min(RETRY_MAX_MS);
+            }
+        }
+    }
+
+    /// All that waits is due now.
+    pub(crate) fn hasten(&mut self, now_ms: u64) {
+        for note in self.open.values_mut() {
+            note.due_ms = note.due_ms.min(now_ms);
+            note.pause_ms = RETRY_MIN_MS;
+        }
+    }
+
+    /// The SET is lost for good: nothing that concerns it is waited for any more.
+    pub(crate) fn settle_all(&mut self, mut concerns: impl FnMut(OrderNumber) -> bool) {
+        self.open.retain(|number, _| !concerns(*number));
+    }
+
+    /// How many wait.
+    pub(crate) fn waiting(&self, mut counts: impl FnMut(OrderNumber) -> bool) -> usize {
+        self.open.keys().filter(|number| counts(**number)).count()
+    }
+
+    /// Whether none waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    /// How many are void on W replicas and not known to be on all.
+    pub(crate) fn waiting_for_all(&self) -> usize {
+        self.open.values().filter(|note| note.is_void).count()
+    }
+
+    /// How many came to their end.
+    pub(crate) fn done(&self) -> u64 {
+        self.done
+    }
+
+    /// Whether some were too many to be kept in mind.
+    pub(crate) fn forgot_some(&self) -> bool {
+        self.forgotten
+    }
+
+    /// Numbers that were given up, and that somebody was told of all the same: the operator looks into them.
+    pub(crate) fn alarms(&self) -> impl Iterator<Item = (OrderNumber, Version)> + '_ {
+        self.alarms.iter().map(|(number, version)| (*number, *version))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::order::{Day, SetId};
+
+    fn number(sequence: u64) -> OrderNumber {
+        OrderNumber::new(Day::MIN, sequence, SetId::from_checked(7)).expect("a number")
+    }
+
+    const VERSION: Version = Version { epoch: 1, counter: 9 };
+
+    fn due(notes: &mut Notes, now_ms: u64) -> usize {
+        notes.take_due(now_ms, 100, |_| true).len()
+    }
+
+    #[test]
+    fn a_note_is_done_when_all_replicas_hold_the_void() {
+        let mut notes = Notes::default();
+        notes.owe(number(1), VERSION, 0);
+        assert_eq!(notes.take_due(0, 9, |_| true), [(number(1), VERSION)]);
+        assert_eq!(due(&mut notes, 0), 0, "it is under way");
+        notes.tried(number(1), Tried::Void { everywhere: false }, 0);
+        assert_eq!((due(&mut notes, 249), notes.waiting_for_all()), (0, 1));
+        assert_eq!(due(&mut notes, 250), 1);
+        notes.tried(number(1), Tried::Void { everywhere: true }, 250);
+        assert!(notes.is_empty());
+        assert_eq!(notes.done(), 1);
+    }
+
+    #[test]
+    fn what_fails_is_tried_again_ever_more_seldom_and_never_forgotten() {
+        let mut notes = Notes::default();
+        notes.owe(number(1), VERSION, 0);
+        let mut now_ms = 0;
+        let mut last = 0;
+        for _ in 0..20 {
+            assert_eq!(due(&mut notes, now_ms), 1);
+            notes.tried(number(1), Tried::Failed, now_ms);
+            let pause = (0..=RETRY_MAX_MS).find(|pause| {
+                let mut copy = Notes { open: notes.open.clone(), ..Notes::default() };
+                due(&mut copy, now_ms + pause) == 1
+            });
+            let pause = pause.expect("within the longest pause");
+            assert!(pause >= last);
+            last = pause;
+            now_ms += pause;
+        }
+        assert_eq!(last, RETRY_MAX_MS);
+        notes.hasten(0);
+        assert_eq!(due(&mut notes, 0), 1);
+    }
+
+    #[test]
+    fn what_somebody_was_told_of_is_an_alarm_and_never_tried_again() {
+        let mut notes = Notes::default();
+        notes.owe(number(1), VERSION, 0);
+        assert_eq!(due(&mut notes, 0), 1);
+        notes.tried(number(1), Tried::Alive(Version { epoch: 2, counter: 1 }), 0);
+        assert_eq!(due(&mut notes, u64::MAX), 0);
+        assert_eq!(notes.alarms().collect::<Vec<_>>(), [(number(1), Version { epoch: 2, counter: 1 })]);
+    }
+
+    #[test]
+    fn a_set_that_cannot_be_asked_keeps_its_notes_and_holds_up_no_other() {
+        let mut notes = Notes::default();
+        for sequence in 0..10 {
+            notes.owe(number(sequence), VERSION, 0);
+        }
+        assert_eq!(notes.take_due(0, 3, |number| number.sequence() % 2 == 1).len(), 3);
+        assert_eq!(notes.waiting(|_| true), 10);
+        notes.settle_all(|number| number.sequence() < 5);
+        assert_eq!(notes.waiting(|_| true), 5);
+    }
+}

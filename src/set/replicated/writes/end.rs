@@ -1,0 +1,235 @@
+//! Ending numbers that were given up: an order was placed under another number when it was not known whether it was stored under
+//! this one. It is made void under a newer version, which also refuses the late first write, unless something newer stands:
+//! then somebody was told that number, and it is left alone.
+//!
+//! From the moment it is given up until it is void on W replicas nobody is shown it, so it never comes to life.
+
+use super::settle::Stands;
+use super::turns::{Turn, TurnEnd};
+use super::write::{Content, Written};
+use crate::error::{Error, NotAttempted};
+use crate::order::OrderNumber;
+use crate::pending::Promise;
+use crate::quorum::Mask;
+use crate::replica::{Draft, Kind, Lookup, Record, ReplicaError, Version};
+use crate::set::Ending;
+use crate::set::replicated::Core;
+use crate::set::replicated::lanes::lane::ReadJob;
+use crate::set::replicated::lanes::worker::guarded;
+use crate::set::replicated::upkeep::coordinator::{Timed, again};
+use crate::set::replicated::upkeep::notify::{Completion, Deliver, Held};
+use parking_lot::Mutex;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::time::Instant;
+
+/// Above every version that is ever given out: nothing that is found is written back as it is.
+const ABOVE_ALL: Version = Version { epoch: u32::MAX, counter: u64::MAX };
+
+impl Core {
+    /// See [`Shard::give_up`](crate::set::Shard::give_up).
+    pub(crate) fn give_up(&self, number: OrderNumber, version: Version) -> bool {
+        self.enlist_doubtful_create(number);
+        if !self.doubts.lock().give_up(number, version) {
+            return false;
+        }
+        // Whoever settles it at this moment may be rolling it forward. In this order: who begins to settle looks afterwards.
+        if self.is_settling(number) {
+            self.doubts.lock().take_back(number);
+            return false;
+        }
+        // A read under way may have found it: from here on it looks again, in its turn.
+        self.copies.fetch_add(1, Ordering::AcqRel);
+        self.recent.forget(number);
+        true
+    }
+
+    /// Makes a given-up number void, for whoever has the turn. Called when settling has begun.
+    pub(crate) fn end_in_turn(self: &Arc<Core>, number: OrderNumber, given_up: Version, deadline: Instant, then: Stands) {
+        let found = move |core: &Arc<Core>, found: Result<(Option<Record>, bool), Error>| {
+            let (found, is_confirmed) = match found {
+                Ok(found) => found,
+                Err(error) => {
+                    core.land(number, None);
+                    return then(core, Err(error));
+                }
+            };
+            let newest = core.doubts.lock().newest(number);
+            match &found {
+                Some(record) if record.kind == Kind::Order && record.version > given_up => {
+                    core.doubts.lock().take_back(number);
+                    // Not given up any more, so this does not come back here.
+                    return core.settle(number, deadline, then);
+                }
+                Some(record)
+                    if record.kind == Kind::Void && is_confirmed && newest.is_none_or(|newest| newest < record.version) =>
+                {
+                    core.doubts.lock().ended(number, record.version);
+                    core.recent.written(number, record);
+                    core.land(number, Some(record));
+                    return then(core, Ok(found));
+                }
+                _ => {}
+            }
+            let nothing = Some(Version::default());
+            let content = Content { kind: Kind::Void, draft: Draft::new(&[]), origin: None, version: None, copies: nothing };
+            let written = move |core: &Arc<Core>, written| match written {
+                Written::Stored(record) => {
+                    core.doubts.lock().ended(number, record.version);
+                    then(core, Ok(Some(record)));
+                }
+                Written::InDoubt(_) => then(core, Err(Error::Unconfirmed { number, need: core.quorum.w() })),
+                Written::NotSent(error) => {
+                    core.land(number, None);
+                    let error = if error == Error::Closed { error } else { Error::Unconfirmed { number, need: core.quorum.w() } };
+                    then(core, Err(error));
+                }
+            };
+            core.write(number, content, deadline, Box::new(written));
+        };
+        self.read_to_settle(number, deadline, Some(ABOVE_ALL), Box::new(found));
+    }
+
+    /// See [`Shard::end`](crate::set::Shard::end).
+    pub(crate) fn end(self: &Arc<Core>, number: OrderNumber, version: Version, deadline: Instant, promise: Promise<Ending>) {
+        let held = match self.check_floor(number.day()).and_then(|()| self.admit_read()) {
+            Ok(held) => held,
+            Err(error) => return promise.complete(Err(error)),
+        };
+        let op = Arc::new(EndOp {
+            core: Arc::downgrade(self),
+            number,
+            version,
+            deadline,
+            held,
+            state: Mutex::new(State { promise: Some(promise), asked: Mask::NONE, void: Mask::NONE }),
+        });
+        let timed: Weak<EndOp> = Arc::downgrade(&op);
+        self.watch_until(deadline, timed);
+        if !self.take_turn(number, Arc::clone(&op) as Arc<dyn Turn>) {
+            op.answer(self, Err(self.too_busy()));
+        }
+    }
+}
+
+/// A number being ended: first on W replicas, then all are asked.
+struct EndOp {
+    core: Weak<Core>,
+    number: OrderNumber,
+    version: Version,
+    deadline: Instant,
+    held: Held,
+    state: Mutex<State>,
+}
+
+struct State {
+    promise: Option<Promise<Ending>>,
+    /// Those that have not answered whether they hold the void.
+    asked: Mask,
+    /// Those that hold it.
+    void: Mask,
+}
+
+impl EndOp {
+    fn answer(&self, core: &Core, result: Result<Ending, Error>) {
+        let promise = self.state.lock().promise.take();
+        if let Some(promise) = promise {
+            let deliver = Deliver::Other(Box::new(move || promise.complete(result)));
+            core.notifier.push(Completion { held: self.held, deliver });
+        }
+    }
+
+    /// What stands is known, in its turn.
+    fn stands(self: &Arc<EndOp>, core: &Arc<Core>, stands: Result<Option<Record>, Error>) {
+        let end = match &stands {
+            Ok(Some(record)) => TurnEnd::Stands(record.clone()),
+            Ok(None) => TurnEnd::Unchanged,
+            Err(_) => TurnEnd::Unknown,
+        };
+        core.pass_on(self.number, end);
+        match stands {
+            Err(error) => self.answer(core, Err(error)),
+            Ok(Some(record)) if record.kind == Kind::Order => self.answer(core, Ok(Ending::Alive(record.version))),
+            Ok(_) => self.count(core),
+        }
+    }
+
+    /// Asks every replica of the SET whether it holds the void.
+    fn count(self: &Arc<EndOp>, core: &Arc<Core>) {
+        let all: Mask = (0..core.quorum.n()).collect();
+        self.state.lock().asked = all;
+        for index in all.iter() {
+            let (op, number) = (Arc::clone(self), self.number);
+            let job: ReadJob = Box::new(move |replica| {
+                op.counted(index, replica.and_then(|replica| guarded(|| replica.get(number))));
+            });
+            if core.lane(index).read(job).is_err() {
+                self.counted(index, Err(ReplicaError::Closed));
+            }
+        }
+    }
+
+    fn counted(&self, index: u8, result: Result<Lookup, ReplicaError>) {
+        let Some(core) = self.core.upgrade() else { return };
+        let mut state = self.state.lock();
+        state.asked = state.asked.without(index);
+        if matches!(result, Ok(Lookup::Found(Record { kind: Kind::Void, .. }))) && core.lane(index).is_voting() {
+            state.void = state.void.with(index);
+        }
+        let everywhere = state.void.count() == core.quorum.n();
+        if state.asked.is_empty() {
+            drop(state);
+            self.answer(&core, Ok(Ending::Void { everywhere }));
+        }
+    }
+}
+
+impl Turn for EndOp {
+    fn begin(self: Arc<Self>, core: &Arc<Core>, latest: Option<Record>) {
+        let (number, deadline) = (self.number, self.deadline);
+        if self.state.lock().promise.is_none() {
+            return core.pass_on(number, TurnEnd::Unchanged);
+        }
+        let op = Arc::clone(&self);
+        if core.doubts.lock().given_up(number).is_none() {
+            // Already void, or to be looked at: it is given up in this turn where nothing newer stands.
+            core.stands(number, latest, deadline, Box::new(move |core, stands| op.look(core, stands)));
+        } else {
+            core.settle(number, deadline, Box::new(move |core, stands| op.stands(core, stands)));
+        }
+    }
+}
+
+impl EndOp {
+    /// It is not known to be given up in this process: ended before, or never heard of.
+    fn look(self: Arc<Self>, core: &Arc<Core>, stands: Result<Option<Record>, Error>) {
+        let is_due = match &stands {
+            Ok(None) => true,
+            Ok(Some(record)) => record.kind == Kind::Order && record.version <= self.version,
+            Err(_) => false,
+        };
+        if !is_due {
+            return self.stands(core, stands);
+        }
+        core.doubts.lock().force_given_up(self.number, self.version);
+        let (number, deadline) = (self.number, self.deadline);
+        core.settle(number, deadline, Box::new(move |core, stands| self.stands(core, stands)));
+    }
+}
+
+impl Timed for EndOp {
+    fn tick(self: Arc<EndOp>, core: &Arc<Core>, now: Instant) -> Option<Instant> {
+        let state = self.state.lock();
+        state.promise.as_ref()?;
+        if now < self.deadline {
+            return Some(again(self.deadline, now));
+        }
+        // On W it is void; who else holds that is not known in time.
+        let is_void = !state.asked.is_empty();
+        drop(state);
+        let reason = NotAttempted::NoTurn { number: self.number };
+        let result = if is_void { Ok(Ending::Void { everywhere: false }) } else { Err(Error::NotAttempted { reason }) };
+        self.answer(core, result);
+        None
+    }
+}

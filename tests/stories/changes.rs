@@ -10,7 +10,7 @@ fn placed(store: &OrderStore, payload: &str) -> Placed {
     ends(store.create(payload)).expect("created")
 }
 
-fn value(store: &OrderStore, placed: Placed) -> String {
+fn value(store: &OrderStore, placed: &Placed) -> String {
     let order = ends(store.get(placed.number)).expect("read").expect("there");
     String::from_utf8(order.value.to_vec()).expect("text")
 }
@@ -92,7 +92,7 @@ fn closures_see_each_other_and_share_writes() {
         assert_eq!((modified.output, modified.written), (at, true), "first come first served");
         versions.insert(modified.version);
     }
-    assert_eq!(value(&store, order), "200");
+    assert_eq!(value(&store, &order), "200");
     assert!(versions.len() < 20, "{} writes for 200 closures", versions.len());
     let kept = ends(store.modify(order.number, |order| Change::keep(order.version))).expect("kept");
     assert_eq!((kept.written, kept.output), (false, kept.version));
@@ -119,7 +119,7 @@ fn a_closure_that_fails_fails_alone() {
     assert_eq!(ends(too_large).expect_err("too large"), Error::ValueTooLarge { bytes: 8 << 10, max: 7 << 10 });
     assert_eq!(ends(waits).expect("it ran").output, Err(Error::Reentrant));
     assert_eq!(ends(last).expect("written").output, 5);
-    assert_eq!(value(&store, order), "ab");
+    assert_eq!(value(&store, &order), "ab");
 }
 
 #[test]
@@ -137,11 +137,11 @@ fn a_closure_that_hangs_holds_up_its_order_and_nothing_else() {
     assert_eq!(ends(hung).map(|_| ()), Err(Error::NotAttempted { reason: reason.clone() }));
     assert_eq!(ends(behind).map(|_| ()), Err(Error::NotAttempted { reason }));
     assert!(ends(store.modify(other.number, |_| Change::write("else", ()))).expect("modified").written);
-    assert_eq!(value(&store, stuck), "stuck");
+    assert_eq!(value(&store, &stuck), "stuck");
     release.send(()).expect("it waits");
     // It was told that nothing happened, so nothing does.
     assert!(ends(store.modify(stuck.number, |order| Change::write([&order.value[..], b"!"].concat(), ()))).is_ok());
-    assert_eq!(value(&store, stuck), "stuck!");
+    assert_eq!(value(&store, &stuck), "stuck!");
 }
 
 #[test]
@@ -164,7 +164,7 @@ fn a_write_in_doubt_that_is_seen_is_rolled_forward() {
     assert_eq!(token.number, order.number);
     bench.release_all();
     assert_eq!(ends(store.resolve(token)), Ok(Resolved::Applied));
-    assert_eq!(value(&store, order), "second");
+    assert_eq!(value(&store, &order), "second");
     assert_eq!(ends(store.resolve(token)), Ok(Resolved::Applied), "it is never the other one later");
     assert_eq!(ends(store.update(order.number, token.version, "third")).map(|version| version > token.version), Ok(true));
     assert_eq!(ends(store.resolve(token)), Ok(Resolved::Applied));
@@ -190,7 +190,7 @@ fn a_write_in_doubt_that_is_not_seen_can_never_win() {
     drop(store);
     bench.gone[2].store(false, Ordering::SeqCst);
     let store = bench.open();
-    assert_eq!(value(&store, order), "first");
+    assert_eq!(value(&store, &order), "first");
     assert!(matches!(ends(store.resolve(token)), Err(Error::Superseded { .. })), "the process that knew has ended");
 }
 
@@ -241,7 +241,7 @@ fn an_update_in_doubt_is_settled_before_the_next_is_compared() {
         // By now the late write is there, so it is rolled forward, and the one behind it is told.
         assert_eq!(next, Err(Error::VersionMismatch { number: order.number, expected: order.version, actual: token.version }));
         assert_eq!(ends(store.update(order.number, token.version, "third")).map(|_| ()), Ok(()));
-        assert_eq!(value(&store, order), "third");
+        assert_eq!(value(&store, &order), "third");
         assert_eq!(ends(store.resolve(token)), Ok(Resolved::Applied));
     }
 }
@@ -321,7 +321,7 @@ fn recent_orders_are_read_from_memory_and_never_older_than_written() {
     let before = asked();
     let mut version = order.version;
     for at in 1..=20 {
-        assert_eq!(value(&store, order), (at - 1).to_string());
+        assert_eq!(value(&store, &order), (at - 1).to_string());
         version = ends(store.update(order.number, version, at.to_string())).expect("updated");
         let read = ends(store.get_with(order.number, ReadOptions::strong().at_least(version))).expect("read").expect("there");
         assert_eq!(read.version, version);
@@ -366,7 +366,7 @@ fn what_a_closure_gives_may_panic_when_it_is_dropped_and_harms_nobody() {
     let bomb = store.modify(order.number, |_| -> Change<()> { std::panic::panic_any(Bomb) });
     assert!(matches!(ends(bomb), Err(Error::ModifyPanicked { .. })));
     assert!(ends(store.modify(order.number, |order| Change::write([&order.value[..], b"!"].concat(), ()))).is_ok());
-    assert_eq!(value(&store, order), "whole!");
+    assert_eq!(value(&store, &order), "whole!");
     until("nothing is in flight", || status(&store).in_flight == 0);
 }
 
@@ -395,5 +395,5 @@ fn a_closure_that_ran_ends_by_its_deadline_while_a_later_one_hangs() {
     release.send(()).expect("it waits");
     // What the second wrote is sent now that the third has ended: the token says so.
     assert_eq!(ends(store.resolve(token)), Ok(Resolved::Applied));
-    assert_eq!(value(&store, order), "2");
+    assert_eq!(value(&store, &order), "2");
 }

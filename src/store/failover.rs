@@ -140,7 +140,7 @@ impl Inner {
     /// Has the numbers that were given up made void.
     fn end_all(&self, trail: &Trail) {
         for (number, version) in &trail.doubtful[..trail.given_up] {
-            self.voids.lock().owe(*number, *version, self.now_ms());
+            self.owe_void(*number, *version);
         }
     }
 

@@ -10,6 +10,7 @@ mod read;
 mod scan;
 mod status;
 mod verify;
+mod voids;
 
 pub use builder::Builder;
 pub use create::{CreateAll, CreateOptions};

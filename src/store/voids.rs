@@ -1,0 +1,50 @@
+//! Making given-up numbers void: what is owed is tried in the background, at a limited rate, until all replicas hold it.
+
+use super::Inner;
+use crate::error::Error;
+use crate::heal::Tried;
+use crate::order::OrderNumber;
+use crate::pending::Promise;
+use crate::replica::Version;
+use crate::set::Ending;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The most that are begun at one look.
+const BATCH: usize = 128;
+/// For one of them.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+impl Inner {
+    /// The number is owed a void.
+    pub(super) fn owe_void(&self, number: OrderNumber, version: Version) {
+        self.voids.lock().owe(number, version, self.now_ms());
+    }
+
+    /// Begins what is due. Returns whether anything waits.
+    pub(super) fn deliver_voids(self: &Arc<Inner>) -> bool {
+        let mut voids = self.voids.lock();
+        if voids.is_empty() {
+            return false;
+        }
+        let due = voids.take_due(self.now_ms(), BATCH, |number| self.may_end(number.set_id()));
+        drop(voids);
+        for (number, version) in due {
+            let store = Arc::downgrade(self);
+            let promise = Promise::calling(move |result: Result<Ending, Error>| {
+                let Some(store) = store.upgrade() else { return };
+                let tried = match result {
+                    Ok(Ending::Void { everywhere }) => Tried::Void { everywhere },
+                    Ok(Ending::Alive(version)) => Tried::Alive(version),
+                    Err(_) => Tried::Failed,
+                };
+                store.voids.lock().tried(number, tried, store.now_ms());
+            });
+            match self.shard(number.set_id()) {
+                Ok(shard) => shard.end(number, version, Instant::now() + PATIENCE, promise),
+                Err(error) => promise.complete(Err(error)),
+            }
+        }
+        true
+    }
+}

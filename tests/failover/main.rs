@@ -1,0 +1,5 @@
+//! Stories of creates that do not fail: what becomes of the first number when an order is placed elsewhere, SET by SET, fault by
+//! fault. On replicas in memory, with faults on command.
+
+mod bench;
+mod first_number;

@@ -8,6 +8,11 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+mod breaker;
+
+pub use breaker::BreakerSettings;
+pub(crate) use breaker::{PROBES_MAX, ms};
+
 /// The defaults, used by code and docs alike.
 pub(crate) mod defaults {
     use super::Duration;
@@ -34,6 +39,37 @@ pub(crate) mod defaults {
     pub(crate) const RECENT_BYTES: usize = 16 << 20;
     /// Threads of each SET on which closures given to `modify` run; started when they are needed.
     pub(crate) const MODIFY_THREADS: usize = 2;
+
+    /// Failures in a row that open a breaker.
+    pub(crate) const FAILURES_IN_A_ROW: u32 = 5;
+    /// The share of failed calls that opens a breaker, in percent.
+    pub(crate) const FAILED_PERCENT: u32 = 50;
+    /// The share of slow calls that opens a breaker, in percent.
+    pub(crate) const SLOW_PERCENT: u32 = 80;
+    /// A call that took so long, or longer, was slow.
+    pub(crate) const SLOW_AFTER: Duration = Duration::from_millis(500);
+    /// Below so many calls in the window their shares say nothing.
+    pub(crate) const CALLS_MIN: u32 = 20;
+    /// The stretch of time over which shares are taken.
+    pub(crate) const BREAKER_WINDOW: Duration = Duration::from_secs(10);
+    /// How long a breaker stays open the first time.
+    pub(crate) const OPEN_TIME: Duration = Duration::from_secs(1);
+    /// What doubling ends at.
+    pub(crate) const OPEN_TIME_MAX: Duration = Duration::from_secs(60);
+    /// After so long without opening, the next time is a first time again.
+    pub(crate) const FORGET_AFTER: Duration = Duration::from_secs(300);
+    /// Probes under way at once.
+    pub(crate) const PROBES_AT_ONCE: u32 = 3;
+    /// Good probes that close a breaker.
+    pub(crate) const PROBES_TO_CLOSE: u32 = 2;
+    /// A probe that is not back by then has failed.
+    pub(crate) const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+    /// From the share below to the whole, after closing.
+    pub(crate) const RAMP: Duration = Duration::from_secs(10);
+    /// Where the ramp begins, in percent.
+    pub(crate) const RAMP_FROM_PERCENT: u32 = 10;
+    /// The share of a SET's creates that may be tried once more elsewhere, in percent, when it goes on like that.
+    pub(crate) const BUDGET_PERCENT: u32 = 20;
 }
 
 /// How many replicas hold an order (N), how many a read asks (R), how many must have synced a write (W).
@@ -354,7 +390,6 @@ impl Settings {
     /// [`ConfigError::OutOfRange`] for the first setting outside its range.
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         let hour_ms = 3_600_000;
-        let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         let value_max = defaults::VALUE_BYTES_MAX as u64;
         // 2^40 stands for "no limit but memory" and keeps sums far from overflow.
         let table = [

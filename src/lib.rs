@@ -94,6 +94,9 @@
 mod config;
 mod error;
 mod heal;
+// The store asks it from its fail-over loop on; until then parts of it are used by tests alone.
+#[allow(dead_code, unused_imports, reason = "the store is joined to it later")]
+mod health;
 mod order;
 mod pending;
 mod quorum;
@@ -105,8 +108,9 @@ pub mod testing;
 mod time;
 mod topology;
 
-pub use config::{ConfigError, OpenReplica, Quorum, SetConfig};
+pub use config::{BreakerSettings, ConfigError, OpenReplica, Quorum, SetConfig};
 pub use error::{Attempt, Error, Faults, NotAttempted, ParseWriteTokenError, WriteToken};
+pub use health::BreakerState;
 pub use order::{
     Block, Day, InvalidDay, InvalidSetId, LeaseError, LeaseStore, MintError, Minter, NumberWriter, OrderNumber,
     ParseOrderNumberError, SetId,

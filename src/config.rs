@@ -2,6 +2,7 @@
 
 use crate::order::{InvalidDay, InvalidSetId, SetId};
 use crate::replica::{Replica, ReplicaError};
+use crate::topology::Zone;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -160,11 +161,13 @@ impl OpenReplica {
 /// Opens a replica.
 pub(crate) type OpenFn = Arc<dyn Fn(&OpenReplica) -> Result<Arc<dyn Replica>, ReplicaError> + Send + Sync>;
 
-/// One SET: its id, its weight and where its replicas are.
+/// One SET: its id, its weight, its zone and where its replicas are.
 #[derive(Clone)]
 pub struct SetConfig {
     pub(crate) id: SetId,
     pub(crate) weight: u32,
+    /// Looked at when the store is opened, as all else.
+    pub(crate) zone: Result<Option<Zone>, ConfigError>,
     pub(crate) replicas: Vec<ReplicaConfig>,
 }
 
@@ -190,7 +193,7 @@ impl SetConfig {
     /// A SET without replicas yet; it needs N of them.
     #[must_use]
     pub fn new(id: SetId) -> SetConfig {
-        SetConfig { id, weight: 1, replicas: Vec::new() }
+        SetConfig { id, weight: 1, zone: Ok(None), replicas: Vec::new() }
     }
 
     /// Adds replicas on sled, one for each directory. Relative paths are taken from the store's home.
@@ -230,6 +233,23 @@ impl SetConfig {
         self.weight = weight;
         self
     }
+
+    /// Where its replicas are, as a [`Zone`] is written: `city/campus` or a city alone. Default: not said. New orders go to near SETs first, where
+    /// [`Builder::local_zone`](crate::Builder::local_zone) says what is near.
+    #[must_use]
+    pub fn zone(mut self, zone: impl AsRef<str>) -> SetConfig {
+        self.zone = zone.as_ref().parse().map(Some);
+        self
+    }
+}
+
+/// # Errors
+/// [`ConfigError::OutOfRange`] for what is no weight.
+pub(crate) fn check_weight(weight: u32) -> Result<(), ConfigError> {
+    if (1..=1_000).contains(&weight) {
+        return Ok(());
+    }
+    Err(ConfigError::OutOfRange { name: "weight", given: weight.into(), min: 1, max: 1_000 })
 }
 
 /// A setting that makes no sense.
@@ -258,6 +278,12 @@ pub enum ConfigError {
     /// No day.
     #[error(transparent)]
     Day(#[from] InvalidDay),
+    /// No zone.
+    #[error("a zone is city/campus or a city, 1 to {max} bytes of printable ASCII, got {given:?}", max = Zone::BYTES_MAX)]
+    Zone {
+        /// What was given, at most 65 characters of it.
+        given: String,
+    },
     /// A store needs at least one SET, or a home in which one is found.
     #[error("a store needs at least one SET")]
     NoSets,

@@ -13,8 +13,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("set", &["order", "config", "pending", "replica", "quorum", "heal"]),
     ("store", &["order", "config", "pending", "replica", "set", "topology"]),
     ("testing", &["order", "config", "replica", "set"]),
-    ("config", &["order", "replica"]),
-    ("error", &["order", "config", "replica", "set"]),
+    ("config", &["order", "replica", "topology"]),
+    ("error", &["order", "config", "replica", "set", "topology"]),
     ("pending", &[]),
     ("time", &[]),
 ];

@@ -2,9 +2,10 @@
 
 use super::verify::{Finding, Verified};
 use super::{OrderStore, open, verify};
-use crate::config::{ConfigError, Quorum, SetConfig, Settings};
+use crate::config::{self, ConfigError, Quorum, SetConfig, Settings};
 use crate::error::Error;
 use crate::time::{Clock, SystemClock};
+use crate::topology::Zone;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ pub struct Builder {
     pub(super) home: Option<PathBuf>,
     pub(super) quorum: Option<Quorum>,
     pub(super) sets: Vec<SetConfig>,
+    pub(super) local_zone: Result<Option<Zone>, ConfigError>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) settings: Settings,
 }
@@ -23,7 +25,7 @@ pub struct Builder {
 impl Builder {
     pub(super) fn new() -> Builder {
         let clock = Arc::new(SystemClock);
-        Builder { home: None, quorum: None, sets: Vec::new(), clock, settings: Settings::default() }
+        Builder { home: None, quorum: None, sets: Vec::new(), local_zone: Ok(None), clock, settings: Settings::default() }
     }
 
     /// The directory below which relative paths are taken. Default: the working directory. With a home and no SET added, the
@@ -42,6 +44,13 @@ impl Builder {
     /// Adds a SET.
     pub fn add_set(mut self, set: SetConfig) -> Builder {
         self.sets.push(set);
+        self
+    }
+
+    /// Where this process runs, as a [`Zone`] is written: `city/campus` or a city alone. New orders go to SETs of the same campus, then of the same city, then to the rest, as far as they
+    /// are well. Default: not said; all SETs are equally near then.
+    pub fn local_zone(mut self, zone: impl AsRef<str>) -> Builder {
+        self.local_zone = zone.as_ref().parse().map(Some);
         self
     }
 
@@ -139,14 +148,14 @@ impl Builder {
     /// Checks settings and SETs against each other and against the file system's names, without touching anything.
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         self.settings.check()?;
+        self.local_zone.clone()?;
         let mut dirs: Vec<PathBuf> = Vec::new();
         for (at, set) in self.sets.iter().enumerate() {
             if self.sets[..at].iter().any(|other| other.id == set.id) {
                 return Err(ConfigError::DuplicateSet { set: set.id });
             }
-            if set.weight == 0 || set.weight > 1_000 {
-                return Err(ConfigError::OutOfRange { name: "weight", given: set.weight.into(), min: 1, max: 1_000 });
-            }
+            config::check_weight(set.weight)?;
+            set.zone.clone()?;
             if set.replicas.is_empty() || set.replicas.len() > usize::from(Quorum::N_MAX) {
                 let (given, n) = (set.replicas.len() as u64, Quorum::N_MAX);
                 return Err(ConfigError::OutOfRange { name: "replicas of a SET", given, min: 1, max: n.into() });

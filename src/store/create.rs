@@ -4,6 +4,7 @@ use super::{Inner, OrderStore};
 use crate::error::{Error, NotAttempted};
 use crate::pending::Pending;
 use crate::set::Placed;
+use crate::topology::SetMask;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::Ordering;
@@ -32,8 +33,12 @@ impl CreateOptions {
 
 /// Chooses a SET by weight and creates there.
 pub(super) fn create(inner: &Inner, payload: &[u8], options: CreateOptions) -> Pending<Placed> {
-    let place = inner.choice.pick(inner.ticks.fetch_add(1, Ordering::Relaxed));
-    inner.shards[place].create(payload, inner.deadline(options.deadline))
+    // A golden-ratio sequence: every stretch of orders is spread by weight, not only the whole.
+    let random = inner.ticks.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    match inner.choice.pick(random, &SetMask::default(), None, |_| 0, |_| true) {
+        Some(place) => inner.shards[place].create(payload, inner.deadline(options.deadline)),
+        None => Pending::ready(Err(Error::NotAttempted { reason: NotAttempted::NoSetTakesOrders })),
+    }
 }
 
 /// The answers to [`create_all`](crate::OrderStore::create_all), in input order. Dropping it leaves what was sent under way.

@@ -14,7 +14,7 @@ pub use create::{CreateAll, CreateOptions};
 pub use modify::WriteOptions;
 pub use read::ReadOptions;
 pub use scan::Scan;
-pub use status::Status;
+pub use status::{SetStatus, Status};
 pub use verify::{Finding, Verified, Where};
 
 use crate::config::Settings;
@@ -23,7 +23,7 @@ use crate::order::{Day, OrderNumber, SetId};
 use crate::pending::{Pending, is_ours};
 use crate::replica::Version;
 use crate::set::{Change, Compared, Modified, Order, Page, Placed, Resolved, Shard};
-use crate::topology::{Choice, SetMap};
+use crate::topology::{Candidate, Choice, FULL_SHARE, SetMap, Zone};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -64,12 +64,16 @@ struct Inner {
 const NO_SET: u16 = u16::MAX;
 
 impl Inner {
-    fn new(store: u128, map: SetMap, settings: Settings, shards: Vec<Box<dyn Shard>>) -> Inner {
+    fn new(store: u128, map: SetMap, local: Option<&Zone>, settings: Settings, shards: Vec<Box<dyn Shard>>) -> Inner {
         let mut route = Box::new([NO_SET; 1000]);
         for (place, shard) in (0u16..).zip(&shards) {
             route[usize::from(shard.id().get())] = place;
         }
-        let choice = Choice::new(shards.iter().map(|shard| shard.status().weight));
+        let candidates = shards.iter().enumerate().filter_map(|(place, shard)| {
+            let entry = map.get(shard.id()).filter(|entry| entry.state.takes_orders())?;
+            Some(Candidate { place, id: entry.id, weight: entry.weight, share: FULL_SHARE, zone: entry.zone.clone() })
+        });
+        let choice = Choice::new(candidates, local);
         Inner { store, map, settings, shards, route, choice, ticks: AtomicU64::new(0) }
     }
 
@@ -333,7 +337,12 @@ impl OrderStore {
             store: format!("{:032x}", self.inner.store),
             map_version: self.inner.map.version,
             quorum: self.inner.map.quorum,
-            sets: self.inner.shards.iter().map(|shard| shard.status()).collect(),
+            sets: self
+                .inner
+                .shards
+                .iter()
+                .filter_map(|shard| Some(SetStatus::of(self.inner.map.get(shard.id())?, shard.status())))
+                .collect(),
         }
     }
 

@@ -265,6 +265,8 @@ fn said_by(error: &Error) -> Said {
         Error::Config(_)
         | Error::ParseOrderNumber(_)
         | Error::UnknownSet { .. }
+        | Error::SetRetired { .. }
+        | Error::WrongSetState { .. }
         | Error::DayDropped { .. }
         | Error::ValueTooLarge { .. }
         | Error::NotAttempted { .. }

@@ -2,6 +2,7 @@
 
 use crate::order::{InvalidDay, InvalidSetId, SetId};
 use crate::replica::{Replica, ReplicaError};
+use crate::topology::Zone;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -200,11 +201,13 @@ impl OpenReplica {
 /// Opens a replica.
 pub(crate) type OpenFn = Arc<dyn Fn(&OpenReplica) -> Result<Arc<dyn Replica>, ReplicaError> + Send + Sync>;
 
-/// One SET: its id, its weight and where its replicas are.
+/// One SET: its id, its weight, its zone and where its replicas are.
 #[derive(Clone)]
 pub struct SetConfig {
     pub(crate) id: SetId,
     pub(crate) weight: u32,
+    /// Looked at when the store is opened, as all else.
+    pub(crate) zone: Result<Option<Zone>, ConfigError>,
     pub(crate) replicas: Vec<ReplicaConfig>,
 }
 
@@ -230,7 +233,7 @@ impl SetConfig {
     /// A SET without replicas yet; it needs N of them.
     #[must_use]
     pub fn new(id: SetId) -> SetConfig {
-        SetConfig { id, weight: 1, replicas: Vec::new() }
+        SetConfig { id, weight: 1, zone: Ok(None), replicas: Vec::new() }
     }
 
     /// Adds replicas on sled, one for each directory. Relative paths are taken from the store's home.
@@ -270,6 +273,23 @@ impl SetConfig {
         self.weight = weight;
         self
     }
+
+    /// Where its replicas are, as a [`Zone`] is written: `city/campus` or a city alone. Default: not said. New orders go to near SETs first, where
+    /// [`Builder::local_zone`](crate::Builder::local_zone) says what is near.
+    #[must_use]
+    pub fn zone(mut self, zone: impl AsRef<str>) -> SetConfig {
+        self.zone = zone.as_ref().parse().map(Some);
+        self
+    }
+}
+
+/// # Errors
+/// [`ConfigError::OutOfRange`] for what is no weight.
+pub(crate) fn check_weight(weight: u32) -> Result<(), ConfigError> {
+    if (1..=1_000).contains(&weight) {
+        return Ok(());
+    }
+    Err(ConfigError::OutOfRange { name: "weight", given: weight.into(), min: 1, max: 1_000 })
 }
 
 /// A setting that makes no sense.
@@ -298,6 +318,12 @@ pub enum ConfigError {
     /// No day.
     #[error(transparent)]
     Day(#[from] InvalidDay),
+    /// No zone.
+    #[error("a zone is city/campus or a city, 1 to {max} bytes of printable ASCII, got {given:?}", max = Zone::BYTES_MAX)]
+    Zone {
+        /// What was given, at most 65 characters of it.
+        given: String,
+    },
     /// A store needs at least one SET, or a home in which one is found.
     #[error("a store needs at least one SET")]
     NoSets,
@@ -353,7 +379,7 @@ pub(crate) struct Settings {
     pub(crate) deadline: Duration,
     pub(crate) attempt_timeout: Duration,
     pub(crate) attempts: u32,
-    pub(crate) slow_after: Duration,
+    pub(crate) breaker: BreakerSettings,
     pub(crate) value_bytes_max: usize,
     pub(crate) in_flight_max: usize,
     pub(crate) in_flight_bytes_max: usize,
@@ -371,7 +397,7 @@ impl Default for Settings {
             deadline: defaults::DEADLINE,
             attempt_timeout: defaults::ATTEMPT_TIMEOUT,
             attempts: defaults::ATTEMPTS,
-            slow_after: Duration::from_millis(500),
+            breaker: BreakerSettings::new(),
             value_bytes_max: defaults::VALUE_BYTES_MAX,
             in_flight_max: defaults::IN_FLIGHT_MAX,
             in_flight_bytes_max: defaults::IN_FLIGHT_BYTES_MAX,
@@ -411,6 +437,6 @@ impl Settings {
                 return Err(ConfigError::OutOfRange { name, given, min, max });
             }
         }
-        Ok(())
+        self.breaker.check()
     }
 }

@@ -4,6 +4,7 @@ use crate::config::ConfigError;
 use crate::order::{Day, InvalidDay, InvalidSetId, OrderNumber, ParseOrderNumberError, SetId};
 use crate::replica::{ReplicaError, Version};
 use crate::set::ReplicaState;
+use crate::topology::SetState;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -24,6 +25,22 @@ pub enum Error {
     UnknownSet {
         /// The SET.
         set: SetId,
+    },
+    /// The SET was retired (see [`retire_set`](crate::OrderStore::retire_set)), and with it its orders. Nothing changed; a retry gives the same.
+    #[error("SET {set} was retired")]
+    SetRetired {
+        /// The SET.
+        set: SetId,
+    },
+    /// The SET is not at the place in its life from which it can be moved so. Nothing changed; the operator acts.
+    #[error("SET {set} is {state}, not {wanted}")]
+    WrongSetState {
+        /// The SET.
+        set: SetId,
+        /// Its state.
+        state: SetState,
+        /// The state that it would have to be in.
+        wanted: SetState,
     },
     /// The day was given up (see [`raise_floor`](crate::OrderStore::raise_floor)). Nothing changed; a retry gives the same.
     #[error("{day} was given up in SET {set}, as all days up to {floor} were")]
@@ -287,6 +304,9 @@ pub enum NotAttempted {
         /// Bytes in flight.
         bytes: usize,
     },
+    /// All SETs are draining, so there is none for a new order. The operator acts: adds one.
+    #[error("every SET is draining: none takes new orders")]
+    NoSetTakesOrders,
     /// Fewer than W replicas of the SET take writes. Retry when the operator has brought one back.
     #[error("SET {set} takes no writes: need {need} of {of} replicas, have {have}; {missing}")]
     NoQuorum {
@@ -400,6 +420,7 @@ impl NotAttempted {
             | NotAttempted::NoQuorum { .. }
             | NotAttempted::NoLease { .. }
             | NotAttempted::NoTurn { .. }
+            | NotAttempted::NoSetTakesOrders
             | NotAttempted::DayFull { .. }
             | NotAttempted::ClockJump { .. }
             | NotAttempted::ClockOutOfRange { .. }
@@ -456,8 +477,9 @@ impl Error {
                 | NotAttempted::NoTurn { .. }
                 | NotAttempted::Unavailable { .. }
                 | NotAttempted::NoSetLeft { .. } => true,
-                // Somebody has to look at a clock, or a day has to pass, first.
-                NotAttempted::DayFull { .. }
+                // Somebody has to add a SET or to look at a clock, or a day has to pass, first.
+                NotAttempted::NoSetTakesOrders
+                | NotAttempted::DayFull { .. }
                 | NotAttempted::ClockJump { .. }
                 | NotAttempted::ClockOutOfRange { .. }
                 | NotAttempted::BelowFloor { .. } => false,
@@ -488,6 +510,8 @@ impl Error {
             | Error::Config(_)
             | Error::ParseOrderNumber(_)
             | Error::UnknownSet { .. }
+            | Error::SetRetired { .. }
+            | Error::WrongSetState { .. }
             | Error::DayDropped { .. }
             | Error::ValueTooLarge { .. }
             | Error::Corrupt { .. }

@@ -120,11 +120,12 @@ pub use replica::{
     Applied, Chunk, Damage, Group, GroupFull, Identity, Kind, Lookup, Marks, MemoryReplica, Noted, Origin, RangeDigest, Record,
     RecordError, Replica, ReplicaError, RequestKey, ScanLimit, Scanned, SledReplica, Standing, Version, Write,
 };
-pub use set::{Change, Compared, Modified, Order, Page, Placed, ReplicaState, ReplicaStatus, Resolved, SetState, SetStatus};
+pub use set::{Change, Compared, Modified, Order, Page, Placed, ReplicaState, ReplicaStatus, Resolved};
 pub use store::{
-    Builder, CreateAll, CreateOptions, Finding, OrderStore, ReadOptions, Scan, Status, Verified, Where, WriteOptions,
+    Builder, CreateAll, CreateOptions, Finding, OrderStore, ReadOptions, Scan, SetStatus, Status, Verified, Where, WriteOptions,
 };
 pub use time::{Clock, SystemClock};
+pub use topology::{Retire, SetState, Zone};
 
 /// The code of the README, compiled and run with the other examples.
 #[cfg(doctest)]

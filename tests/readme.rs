@@ -1,7 +1,8 @@
 //! What README.md and docs/FORMATS.md say of the code is still so. (The README's programs are compiled and run as doc tests.)
 
 use ordermint::{
-    ConfigError, Day, Error, Faults, NotAttempted, OrderNumber, ParseOrderNumberError, ReplicaState, SetId, Version, WriteToken,
+    ConfigError, Day, Error, Faults, NotAttempted, OrderNumber, ParseOrderNumberError, ReplicaState, SetId, SetState, Version,
+    WriteToken,
 };
 use std::collections::BTreeMap;
 use std::fs;
@@ -60,6 +61,8 @@ fn one_of_each() -> Vec<(&'static str, Error)> {
         ("Config", ConfigError::NoSets.into()),
         ("ParseOrderNumber", ParseOrderNumberError::Length { found: 0 }.into()),
         ("UnknownSet", Error::UnknownSet { set }),
+        ("SetRetired", Error::SetRetired { set }),
+        ("WrongSetState", Error::WrongSetState { set, state: SetState::Active, wanted: SetState::Draining }),
         ("DayDropped", Error::DayDropped { set, day, floor: day }),
         ("ValueTooLarge", Error::ValueTooLarge { bytes: 2, max: 1 }),
         ("Ambiguous", { Error::Ambiguous { token: WriteToken { number, version }, acked: 1, failed: 0, in_flight: 2, need: 2 } }),
@@ -88,6 +91,7 @@ fn one_of_each() -> Vec<(&'static str, Error)> {
         ("System", Error::System { action: String::new(), message: String::new() }),
         ("Closed", Error::Closed),
         ("Busy", not_attempted(NotAttempted::Busy { set, operations: 1, bytes: 1 })),
+        ("NoSetTakesOrders", not_attempted(NotAttempted::NoSetTakesOrders)),
         ("NoQuorum", not_attempted(NotAttempted::NoQuorum { set, need: 2, of: 3, have: 1, missing: Faults::default() })),
         ("NoLease", not_attempted(NotAttempted::NoLease { set })),
         ("NoTurn", not_attempted(NotAttempted::NoTurn { number })),

@@ -41,7 +41,7 @@ pub struct Order {
     pub version: Version,
     /// The payload.
     pub value: Bytes,
-    /// A newer version is known to exist. Never set by a strong read.
+    /// A newer version is known to exist, or may: a degraded read found it in a SET that is not well. Never set by a strong read.
     pub stale: bool,
 }
 

@@ -8,7 +8,8 @@ mod status;
 pub use answers::{Modified, Order, Page, Placed, Resolved};
 pub use asks::Change;
 pub(crate) use asks::{Caller, Creation, Edit, Ending, FailedCreate, Listener, Reading, Strength, Trail};
-pub use status::{Compared, ReplicaState, ReplicaStatus, SetState, SetStatus};
+pub(crate) use status::ShardStatus;
+pub use status::{Compared, ReplicaState, ReplicaStatus};
 
 use crate::error::{Error, WriteToken};
 use crate::order::{Day, OrderNumber, SetId};
@@ -75,7 +76,7 @@ pub(crate) trait Shard: Send + Sync + fmt::Debug {
     /// The days on which there may be orders.
     fn days(&self, deadline: Instant) -> Pending<Vec<Day>>;
 
-    fn status(&self) -> SetStatus;
+    fn status(&self) -> ShardStatus;
 
     /// Answers once the replicas were compared after open.
     fn compared(&self) -> Pending<Compared>;

@@ -4,34 +4,21 @@ use crate::order::{Day, SetId};
 use std::fmt;
 use std::path::PathBuf;
 
-/// The state of a SET.
+/// What a SET knows of itself.
 #[derive(Clone, PartialEq, Debug)]
-#[non_exhaustive]
-pub struct SetStatus {
-    /// Its id.
-    pub id: SetId,
-    /// Its place in its life.
-    pub state: SetState,
-    /// Its share of new orders.
-    pub weight: u32,
+pub(crate) struct ShardStatus {
+    pub(crate) id: SetId,
     /// The day on which it mints; `None` while it cannot.
-    pub day: Option<Day>,
-    /// Orders acknowledged under today's date. Complete once the digests were compared (see `compared`).
-    pub orders_today: u64,
-    /// Sequences left of the block that is leased.
-    pub lease_left: u64,
-    /// Why it takes no new orders, if it takes none.
-    pub closed_for_creates: Option<String>,
-    /// Operations under way.
-    pub in_flight: usize,
-    /// Their bytes.
-    pub in_flight_bytes: usize,
-    /// The epoch of this coordinator; 0 where none could be claimed.
-    pub epoch: u32,
-    /// Whether the digests of all voting replicas were compared since open and since one returned, and how many ranges differ.
-    pub compared: Option<Compared>,
+    pub(crate) day: Option<Day>,
+    pub(crate) orders_today: u64,
+    pub(crate) lease_left: u64,
+    pub(crate) closed_for_creates: Option<String>,
+    pub(crate) in_flight: usize,
+    pub(crate) in_flight_bytes: usize,
+    pub(crate) epoch: u32,
+    pub(crate) compared: Option<Compared>,
     /// By index.
-    pub replicas: Vec<ReplicaStatus>,
+    pub(crate) replicas: Vec<ReplicaStatus>,
 }
 
 /// The state of a replica.
@@ -52,14 +39,6 @@ pub struct ReplicaStatus {
     pub missed: usize,
     /// It missed more than can be remembered.
     pub needs_sync: bool,
-}
-
-/// Where a SET is in its life.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub enum SetState {
-    /// Takes its share of new orders.
-    Active,
 }
 
 /// How far a replica's word counts.
@@ -86,14 +65,6 @@ pub struct Compared {
     pub ranges: u64,
     /// Ranges in which replicas differ or are damaged: strong reads ask all voters there.
     pub dirty: u64,
-}
-
-impl fmt::Display for SetState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            SetState::Active => "active",
-        })
-    }
 }
 
 impl fmt::Display for ReplicaState {

@@ -2,9 +2,10 @@
 
 use super::verify::{Finding, Verified};
 use super::{OrderStore, open, verify};
-use crate::config::{ConfigError, Quorum, SetConfig, Settings};
+use crate::config::{self, BreakerSettings, ConfigError, Quorum, SetConfig, Settings};
 use crate::error::Error;
 use crate::time::{Clock, SystemClock};
+use crate::topology::Zone;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ pub struct Builder {
     pub(super) home: Option<PathBuf>,
     pub(super) quorum: Option<Quorum>,
     pub(super) sets: Vec<SetConfig>,
+    pub(super) local_zone: Result<Option<Zone>, ConfigError>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) settings: Settings,
 }
@@ -23,7 +25,7 @@ pub struct Builder {
 impl Builder {
     pub(super) fn new() -> Builder {
         let clock = Arc::new(SystemClock);
-        Builder { home: None, quorum: None, sets: Vec::new(), clock, settings: Settings::default() }
+        Builder { home: None, quorum: None, sets: Vec::new(), local_zone: Ok(None), clock, settings: Settings::default() }
     }
 
     /// The directory below which relative paths are taken. Default: the working directory. With a home and no SET added, the
@@ -45,6 +47,13 @@ impl Builder {
         self
     }
 
+    /// Where this process runs, as a [`Zone`] is written: `city/campus` or a city alone. New orders go to SETs of the same campus, then of the same city, then to the rest, as far as they
+    /// are well. Default: not said; all SETs are equally near then.
+    pub fn local_zone(mut self, zone: impl AsRef<str>) -> Builder {
+        self.local_zone = zone.as_ref().parse().map(Some);
+        self
+    }
+
     /// Where the time comes from. Default: [`SystemClock`].
     pub fn clock(mut self, clock: impl Clock) -> Builder {
         self.clock = Arc::new(clock);
@@ -61,6 +70,27 @@ impl Builder {
     /// shorter: callers hear sooner that it is not known whether an order was stored.
     pub fn deadline(mut self, deadline: Duration) -> Builder {
         self.settings.deadline = deadline;
+        self
+    }
+
+    /// How long one attempt to place a new order may take while another SET could take it. Default 1 s, from 1 ms to 1 h, and never
+    /// more than an even share of the deadline. Shorter: callers of a SET that hangs wait less; longer: fewer numbers are given up
+    /// because a disk was slow.
+    pub fn attempt_timeout(mut self, timeout: Duration) -> Builder {
+        self.settings.attempt_timeout = timeout;
+        self
+    }
+
+    /// How many attempts to place a new order may end in doubt before the caller is told. Default 2, from 1 to 3; 1 never places an
+    /// order a second time. Attempts that were not sent do not count.
+    pub fn attempts(mut self, attempts: u32) -> Builder {
+        self.settings.attempts = attempts;
+        self
+    }
+
+    /// When nothing is sent to a SET for a while because it is not well. See [`BreakerSettings`] for the defaults.
+    pub fn breaker(mut self, breaker: BreakerSettings) -> Builder {
+        self.settings.breaker = breaker;
         self
     }
 
@@ -139,14 +169,14 @@ impl Builder {
     /// Checks settings and SETs against each other and against the file system's names, without touching anything.
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         self.settings.check()?;
+        self.local_zone.clone()?;
         let mut dirs: Vec<PathBuf> = Vec::new();
         for (at, set) in self.sets.iter().enumerate() {
             if self.sets[..at].iter().any(|other| other.id == set.id) {
                 return Err(ConfigError::DuplicateSet { set: set.id });
             }
-            if set.weight == 0 || set.weight > 1_000 {
-                return Err(ConfigError::OutOfRange { name: "weight", given: set.weight.into(), min: 1, max: 1_000 });
-            }
+            config::check_weight(set.weight)?;
+            set.zone.clone()?;
             if set.replicas.is_empty() || set.replicas.len() > usize::from(Quorum::N_MAX) {
                 let (given, n) = (set.replicas.len() as u64, Quorum::N_MAX);
                 return Err(ConfigError::OutOfRange { name: "replicas of a SET", given, min: 1, max: n.into() });

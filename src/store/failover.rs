@@ -27,7 +27,7 @@ impl Inner {
         loop {
             let now = Instant::now();
             let tried = caller.trail.as_deref().map_or(&[][..], |trail| &trail.tried);
-            let Some(chosen) = self.choose(tried, now) else {
+            let Some(chosen) = self.choose(tried) else {
                 return self.no_set_left(caller);
             };
             // The doubtful number before is given up first, so that the two are never seen side by side.

@@ -4,6 +4,7 @@ mod builder;
 mod create;
 mod failover;
 mod health;
+mod keeper;
 mod modify;
 mod open;
 mod read;
@@ -17,21 +18,23 @@ pub use create::{CreateAll, CreateOptions};
 pub use modify::WriteOptions;
 pub use read::ReadOptions;
 pub use scan::Scan;
-pub use status::Status;
+pub use status::{SetStatus, Status};
 pub use verify::{Finding, Verified, Where};
 
 use self::health::Link;
 use crate::config::Settings;
 use crate::error::{Error, WriteToken};
 use crate::heal::Notes;
+use crate::health::{Board, Side};
 use crate::order::{Day, OrderNumber, SetId};
-use crate::pending::{Pending, is_ours};
+use crate::pending::{Pending, Promise, is_ours};
 use crate::replica::Version;
-use crate::set::{Change, Compared, Modified, Order, Page, Placed, Resolved, Shard};
-use crate::topology::{Choice, SetMap};
+use crate::set::{Change, Compared, Modified, Order, Page, Placed, Resolved, Shard, Strength};
+use crate::topology::{Candidate, Choice, FULL_SHARE, SetMap, Zone};
 use parking_lot::Mutex;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// A handle to an open store. Cheap to clone; the store closes when the last clone is dropped, or at [`OrderStore::close`].
@@ -52,6 +55,13 @@ use std::time::{Duration, Instant};
 #[derive(Clone)]
 pub struct OrderStore {
     inner: Arc<Inner>,
+    #[expect(dead_code, reason = "it closes the store when the last handle lets go of it")]
+    open: Arc<Open>,
+}
+
+/// What all handles share and no thread of the store holds: the store closes when it is dropped, on the thread that drops it.
+struct Open {
+    inner: Arc<Inner>,
 }
 
 struct Inner {
@@ -61,7 +71,10 @@ struct Inner {
     /// By id.
     shards: Vec<Arc<dyn Shard>>,
     links: Vec<Arc<Link>>,
+    board: Arc<Board>,
     voids: Mutex<Notes>,
+    is_closed: AtomicBool,
+    /// Where the store's own clock begins.
     began: Instant,
     /// The place in `shards` by SET id, `NO_SET` where there is none: routing is one look-up.
     route: Box<[u16; 1000]>,
@@ -71,18 +84,57 @@ struct Inner {
 const NO_SET: u16 = u16::MAX;
 
 impl Inner {
-    fn new(store: u128, map: SetMap, settings: Settings, shards: Vec<Arc<dyn Shard>>, links: Vec<Arc<Link>>) -> Inner {
+    fn new(
+        store: u128,
+        map: SetMap,
+        local: Option<&Zone>,
+        settings: Settings,
+        shards: Vec<Arc<dyn Shard>>,
+        links: Vec<Arc<Link>>,
+        board: Arc<Board>,
+        began: Instant,
+    ) -> Inner {
         let mut route = Box::new([NO_SET; 1000]);
         for (place, shard) in (0u16..).zip(&shards) {
             route[usize::from(shard.id().get())] = place;
         }
-        let choice = Choice::new(shards.iter().map(|shard| shard.status().weight));
-        Inner { store, map, settings, shards, links, voids: Mutex::default(), began: Instant::now(), route, choice }
+        let candidates = shards.iter().enumerate().filter_map(|(place, shard)| {
+            let entry = map.get(shard.id()).filter(|entry| entry.state.takes_orders())?;
+            Some(Candidate { place, id: entry.id, weight: entry.weight, share: FULL_SHARE, zone: entry.zone.clone() })
+        });
+        let choice = Choice::new(candidates, local);
+        Inner {
+            store,
+            map,
+            settings,
+            shards,
+            links,
+            board,
+            voids: Mutex::default(),
+            is_closed: AtomicBool::new(false),
+            began,
+            route,
+            choice,
+        }
     }
 
     fn shard(&self, set: SetId) -> Result<&dyn Shard, Error> {
         let place = usize::from(self.route[usize::from(set.get())]);
         self.shards.get(place).map(|shard| &**shard).ok_or(Error::UnknownSet { set })
+    }
+
+    fn link(&self, set: SetId) -> Result<&Arc<Link>, Error> {
+        let place = usize::from(self.route[usize::from(set.get())]);
+        self.links.get(place).ok_or(Error::UnknownSet { set })
+    }
+
+    fn close_all(&self) -> Vec<Pending<()>> {
+        self.is_closed.store(true, Ordering::Release);
+        self.shards.iter().map(|shard| shard.close()).collect()
+    }
+
+    fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::Acquire)
     }
 
     /// When an operation called now must have ended.
@@ -94,6 +146,11 @@ impl Inner {
 }
 
 impl OrderStore {
+    fn of(inner: Arc<Inner>) -> OrderStore {
+        let open = Arc::new(Open { inner: Arc::clone(&inner) });
+        OrderStore { inner, open }
+    }
+
     /// How a store is described and opened.
     #[must_use = "a builder does nothing before `open`"]
     pub fn builder() -> Builder {
@@ -140,8 +197,8 @@ impl OrderStore {
     /// was acknowledged before it.
     ///
     /// # Errors
-    /// Through the [`Pending`]: [`Error::UnknownSet`]; [`Error::QuorumLost`], [`Error::DeadlineExceeded`] and
-    /// [`Error::Unconfirmed`] when too few replicas answered; [`Error::Corrupt`] and [`Error::Diverged`] when what they
+    /// Through the [`Pending`]: [`Error::UnknownSet`]; [`Error::SetUnavailable`], at once, while nothing is sent to a SET that is not
+    /// well; [`Error::QuorumLost`], [`Error::DeadlineExceeded`] and [`Error::Unconfirmed`] when too few replicas answered; [`Error::Corrupt`] and [`Error::Diverged`] when what they
     /// hold cannot be believed; [`Error::NotAttempted`] when too much is under way; [`Error::Closed`].
     pub fn get(&self, number: OrderNumber) -> Pending<Option<Order>> {
         self.get_with(number, ReadOptions::strong())
@@ -150,21 +207,22 @@ impl OrderStore {
     /// As [`OrderStore::get`], with options.
     ///
     /// # Errors
-    /// As for [`OrderStore::get`], and [`Error::Stale`] where a version is wanted. A weak or degraded read writes nothing back,
+    /// As for [`OrderStore::get`], and [`Error::Stale`] where a version is wanted. A degraded read is never [`Error::SetUnavailable`];
+    /// what it finds in a SET that is not well is marked stale. A weak or degraded read writes nothing back,
     /// so it is never [`Error::Unconfirmed`].
     pub fn get_with(&self, number: OrderNumber, options: ReadOptions) -> Pending<Option<Order>> {
         let shard = match self.inner.shard(number.set_id()) {
             Ok(shard) => shard,
             Err(error) => return Pending::ready(Err(error)),
         };
-        match shard.recent(number, options.reading) {
-            Some(answer) => Pending::ready(answer),
-            None => {
-                let (promise, pending) = Pending::new();
-                shard.get(number, options.reading, self.inner.deadline(options.deadline), promise);
-                pending
-            }
+        if let Some(answer) = shard.recent(number, options.reading) {
+            return Pending::ready(answer);
         }
+        let asked = |promise| match options.reading.strength {
+            Strength::Degraded => self.inner.degraded(number.set_id(), promise),
+            Strength::Strong | Strength::Weak => self.inner.watched(number.set_id(), Side::Reads, promise),
+        };
+        pending(asked, |promise| shard.get(number, options.reading, self.inner.deadline(options.deadline), promise))
     }
 
     /// Writes `payload` if the order stands at version `expected`: compare and set. Answers with the new version. Updates of one
@@ -204,9 +262,10 @@ impl OrderStore {
             Ok(shard) => shard,
             Err(error) => return Pending::ready(Err(error)),
         };
-        let (promise, pending) = Pending::new();
-        shard.update(number, expected, payload.as_ref(), self.inner.deadline(options.deadline), promise);
-        pending
+        pending(
+            |promise| self.inner.watched(number.set_id(), Side::Writes, promise),
+            |promise| shard.update(number, expected, payload.as_ref(), self.inner.deadline(options.deadline), promise),
+        )
     }
 
     /// Runs `change` on the order, when it is its turn: each closure sees what the one before made of it, first come first
@@ -266,9 +325,10 @@ impl OrderStore {
             Ok(shard) => shard,
             Err(error) => return Pending::ready(Err(error)),
         };
-        let (promise, pending) = Pending::new();
-        shard.resolve(token, self.inner.deadline(None), promise);
-        pending
+        pending(
+            |promise| self.inner.watched(token.number.set_id(), Side::Writes, promise),
+            |promise| shard.resolve(token, self.inner.deadline(None), promise),
+        )
     }
 
     /// Stops using a replica, and closes it in the background, so that its directory can be looked after; once [`Status`] says no
@@ -330,9 +390,10 @@ impl OrderStore {
             Ok(shard) => shard,
             Err(error) => return Pending::ready(Err(error)),
         };
-        let (promise, pending) = Pending::new();
-        shard.scan_page(day, after, limit, self.inner.deadline(None), promise);
-        pending
+        pending(
+            |promise| self.inner.watched(set, Side::Reads, promise),
+            |promise| shard.scan_page(day, after, limit, self.inner.deadline(None), promise),
+        )
     }
 
     /// The days on which a SET may hold orders, ascending.
@@ -353,7 +414,12 @@ impl OrderStore {
             store: format!("{:032x}", self.inner.store),
             map_version: self.inner.map.version,
             quorum: self.inner.map.quorum,
-            sets: self.inner.shards.iter().map(|shard| shard.status()).collect(),
+            sets: self
+                .inner
+                .shards
+                .iter()
+                .filter_map(|shard| Some(SetStatus::of(self.inner.map.get(shard.id())?, shard.status())))
+                .collect(),
         }
     }
 
@@ -391,19 +457,29 @@ impl OrderStore {
     /// # Errors
     /// [`Error::System`] when a replica in use could not end cleanly; what was acknowledged is safe all the same.
     pub fn close(&self) -> Pending<()> {
-        read::all_ended(self.inner.shards.iter().map(|shard| shard.close()).collect())
+        read::all_ended(self.inner.close_all())
     }
 }
 
-impl Drop for Inner {
+/// Asks for leave, and calls where that is given.
+fn pending<T>(leave: impl FnOnce(Promise<T>) -> Result<Promise<T>, Error>, call: impl FnOnce(Promise<T>)) -> Pending<T> {
+    let (promise, pending) = Pending::new();
+    match leave(promise) {
+        Ok(promise) => call(promise),
+        Err(error) => return Pending::ready(Err(error)),
+    }
+    pending
+}
+
+impl Drop for Open {
     /// Closes, and waits for it within the close timeout.
     fn drop(&mut self) {
-        let closing: Vec<Pending<()>> = self.shards.iter().map(|shard| shard.close()).collect();
+        let closing = self.inner.close_all();
         // The last handle may be dropped by a waker, on a thread of this store: that one must not wait for itself.
         if is_ours() {
             return;
         }
-        let until = Instant::now() + self.settings.close_timeout + Duration::from_secs(1);
+        let until = Instant::now() + self.inner.settings.close_timeout + Duration::from_secs(1);
         for pending in closing {
             let _ = pending.wait_timeout(until.saturating_duration_since(Instant::now()));
         }

@@ -2,6 +2,7 @@
 
 use super::Inner;
 use crate::error::Error;
+use crate::health::Side;
 use crate::order::OrderNumber;
 use crate::pending::{Pending, Promise};
 use crate::replica::Version;
@@ -43,6 +44,10 @@ where
         Err(error) => return Pending::ready(Err(error)),
     };
     let (promise, pending) = Pending::new();
+    let promise = match inner.watched(number.set_id(), Side::Writes, promise) {
+        Ok(promise) => promise,
+        Err(error) => return Pending::ready(Err(error)),
+    };
     let closure = Closure { change: Mutex::new(Some(change)), output: Mutex::new(None), promise: Mutex::new(Some(promise)) };
     shard.modify(number, Arc::new(closure), inner.deadline(options.deadline));
     pending

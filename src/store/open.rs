@@ -5,9 +5,10 @@
 //! Orders are taken after that. So if any replica is formed, all were once filled: one that is empty now has been lost.
 
 use super::health::Link;
-use super::{Builder, Inner, OrderStore};
+use super::{Builder, Inner, OrderStore, keeper};
 use crate::config::{ConfigError, OpenFn, OpenReplica, Quorum, SetConfig, Settings};
 use crate::error::{Error, Faults};
+use crate::health::Board;
 use crate::order::SetId;
 use crate::replica::{Group, Identity, Replica, ReplicaError, Standing, peek_identity};
 use crate::set::Shard;
@@ -15,10 +16,11 @@ use crate::set::replicated::{
     LaneSeed, Opened, Reopen, ReplicatedSet, Role, Seed, claim_epoch, each_at_once, guarded, raise_above_held, read_floor,
     read_lease_marks, witness_rollbacks,
 };
-use crate::topology::{MapEntry, SetMap};
+use crate::topology::{MapEntry, SetMap, SetState, Zone};
 use std::hash::{BuildHasher, Hasher};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 /// The key under which replicas keep the SET map.
 const MAP_KEY: &str = "map";
@@ -27,6 +29,7 @@ const MAP_KEY: &str = "map";
 pub(super) struct SetPlan {
     pub(super) id: SetId,
     pub(super) weight: u32,
+    zone: Option<Zone>,
     pub(super) replicas: Vec<ReplicaPlan>,
 }
 
@@ -64,21 +67,23 @@ pub(super) fn open(builder: Builder) -> Result<OrderStore, Error> {
         let stored = read_maps(&mut seeds, settings.open_timeout);
         let map = match stored {
             Some(stored) if explicit => {
-                let given = given_map(&builder, Some(stored.quorum))?;
+                let given = map_of(&plan, builder.quorum.or(Some(stored.quorum)))?;
                 same_map(stored, given)?
             }
             Some(stored) => stored,
             // No voter is left that could say; the superblocks still know the quorum.
-            None => SetMap { version: 0, ..given_map_of(&plan, survey.quorum.or(builder.quorum))? },
+            None => SetMap { version: 0, ..map_of(&plan, survey.quorum.or(builder.quorum))? },
         };
         add_lost_sets(&map, &mut plan, &mut seeds, builder.home.as_deref(), store, settings.cache_bytes);
         (map, seeds)
     } else {
-        let map = given_map(&builder, None)?;
+        let map = map_of(&plan, builder.quorum)?;
         (map.clone(), form(&plan, store, &map, survey.opened, &settings)?)
     };
     let mut shards: Vec<Arc<dyn Shard>> = Vec::new();
     let mut links: Vec<Arc<Link>> = Vec::new();
+    let began = Instant::now();
+    let board = Arc::new(Board::new(settings.breaker, settings.in_flight_max));
     for (set, lanes) in plan.iter().zip(&mut seeds) {
         if lanes.len() != usize::from(map.quorum.n()) {
             return Err(ConfigError::ReplicaCount { set: set.id, given: lanes.len(), n: map.quorum.n() }.into());
@@ -93,13 +98,11 @@ pub(super) fn open(builder: Builder) -> Result<OrderStore, Error> {
         if lanes.iter().filter(|lane| lane.role == Role::Voting).count() < usize::from(map.quorum.claim()) {
             epoch = 0;
         }
-        let weight = map.sets.iter().find(|entry| entry.id == set.id).map_or(set.weight, |entry| entry.weight);
-        let link = Arc::new(Link::new(set.id));
+        let link = Arc::new(Link::new(set.id, Arc::clone(&board), began));
         links.push(Arc::clone(&link));
         shards.push(Arc::new(ReplicatedSet::start(Seed {
             listener: link,
             id: set.id,
-            weight,
             quorum: map.quorum,
             settings,
             clock: Arc::clone(&builder.clock),
@@ -110,9 +113,11 @@ pub(super) fn open(builder: Builder) -> Result<OrderStore, Error> {
             map: (MAP_KEY.to_owned(), map.encode().into()),
         })?));
     }
-    let inner = Arc::new(Inner::new(store, map, settings, shards, links));
+    let local = builder.local_zone?;
+    let inner = Arc::new(Inner::new(store, map, local.as_ref(), settings, shards, links, board, began));
     inner.links.iter().for_each(|link| link.join(Arc::downgrade(&inner)));
-    Ok(OrderStore { inner })
+    keeper::start(&inner)?;
+    Ok(OrderStore::of(inner))
 }
 
 /// The SETs given, or those found below the home.
@@ -136,7 +141,8 @@ fn planned(set: &SetConfig, home: Option<&Path>) -> SetPlan {
         listed: replica.dir.as_ref().map(|dir| dir.to_string_lossy().into_owned()).unwrap_or_default(),
         open: Arc::clone(&replica.open),
     });
-    SetPlan { id: set.id, weight: set.weight, replicas: replicas.collect() }
+    let zone = set.zone.clone().ok().flatten();
+    SetPlan { id: set.id, weight: set.weight, zone, replicas: replicas.collect() }
 }
 
 /// What the superblocks below `home` say. A replica that is gone is planned where the others remember it.
@@ -156,7 +162,7 @@ fn discovered(home: &Path) -> Vec<SetPlan> {
                 found.iter().find(here).map(|(dir, _)| dir.clone()).unwrap_or_else(|| below(Some(home), Path::new(&listed)));
             ReplicaPlan { dir: Some(dir), listed, open: Arc::new(crate::replica::open_sled) }
         });
-        plan.push(SetPlan { id: identity.set, weight: 1, replicas: replicas.collect() });
+        plan.push(SetPlan { id: identity.set, weight: 1, zone: None, replicas: replicas.collect() });
     }
     plan
 }
@@ -314,34 +320,25 @@ fn read_map(replica: &dyn Replica) -> Result<SetMap, ReplicaError> {
     SetMap::decode(&bytes).ok_or_else(|| damaged("the SET map is not what anybody wrote"))
 }
 
-/// What the builder describes; `remembered` is the quorum where it names none.
-fn given_map(builder: &Builder, remembered: Option<Quorum>) -> Result<SetMap, Error> {
-    let entries = builder.sets.iter().map(|set| (set.id, set.weight, set.replicas.len()));
-    map_of(entries, builder.quorum.or(remembered))
-}
-
-fn given_map_of(plan: &[SetPlan], quorum: Option<Quorum>) -> Result<SetMap, Error> {
-    map_of(plan.iter().map(|set| (set.id, set.weight, set.replicas.len())), quorum)
-}
-
-fn map_of(sets: impl Iterator<Item = (SetId, u32, usize)> + Clone, quorum: Option<Quorum>) -> Result<SetMap, Error> {
-    let quorum = match (quorum, sets.clone().next()) {
+/// What is planned; `quorum` where one is known. What is planned by what was found knows no weights, and is not compared.
+fn map_of(plan: &[SetPlan], quorum: Option<Quorum>) -> Result<SetMap, Error> {
+    let quorum = match (quorum, plan.first()) {
         (Some(quorum), _) => quorum,
-        (None, Some((_, _, replicas))) => Quorum::majority(u8::try_from(replicas).unwrap_or(u8::MAX))?,
+        (None, Some(set)) => Quorum::majority(u8::try_from(set.replicas.len()).unwrap_or(u8::MAX))?,
         (None, None) => return Err(ConfigError::NoSets.into()),
     };
-    for (set, _, given) in sets.clone() {
+    for set in plan {
+        let given = set.replicas.len();
         if given != usize::from(quorum.n()) {
-            return Err(ConfigError::ReplicaCount { set, given, n: quorum.n() }.into());
+            return Err(ConfigError::ReplicaCount { set: set.id, given, n: quorum.n() }.into());
         }
     }
-    let mut sets: Vec<MapEntry> = sets.map(|(id, weight, _)| MapEntry { id, weight }).collect();
-    sets.sort_by_key(|entry| entry.id);
-    Ok(SetMap { version: 1, quorum, sets })
+    let entry = |set: &SetPlan| MapEntry { id: set.id, state: SetState::Active, weight: set.weight, zone: set.zone.clone() };
+    Ok(SetMap { version: 1, quorum, sets: plan.iter().map(entry).collect() })
 }
 
 fn same_map(stored: SetMap, given: SetMap) -> Result<SetMap, Error> {
-    if stored.describes_the_same(&given) {
+    if stored.is_meant_by(&given) {
         return Ok(stored);
     }
     Err(Error::MapMismatch { stored: stored.to_string(), given: given.to_string() })
@@ -368,7 +365,7 @@ fn add_lost_sets(
             role_of(plan, Err(missing), reopen(plan, store, entry.id, index, cache_bytes))
         });
         seeds.insert(place, lanes.collect());
-        plan.insert(place, SetPlan { id: entry.id, weight: entry.weight, replicas });
+        plan.insert(place, SetPlan { id: entry.id, weight: entry.weight, zone: entry.zone.clone(), replicas });
     }
 }
 

@@ -1,7 +1,9 @@
 //! What an operator asks.
 
 use crate::config::Quorum;
-use crate::set::SetStatus;
+use crate::order::{Day, SetId};
+use crate::set::{Compared, ReplicaStatus, ShardStatus};
+use crate::topology::{MapEntry, SetState, Zone};
 
 /// The state of a store.
 #[derive(Clone, PartialEq, Debug)]
@@ -9,10 +11,63 @@ use crate::set::SetStatus;
 pub struct Status {
     /// The id of the store, 32 hexadecimal digits.
     pub store: String,
-    /// The version of the SET map.
+    /// The version of the SET map: it grows with every SET added, drained, retired or weighted.
     pub map_version: u64,
     /// N, R, W.
     pub quorum: Quorum,
-    /// By id.
+    /// By id. Those that are retired are not among them.
     pub sets: Vec<SetStatus>,
+}
+
+/// The state of a SET.
+#[derive(Clone, PartialEq, Debug)]
+#[non_exhaustive]
+pub struct SetStatus {
+    /// Its id.
+    pub id: SetId,
+    /// Its place in its life.
+    pub state: SetState,
+    /// Its share of new orders.
+    pub weight: u32,
+    /// Where it is, where that was said.
+    pub zone: Option<Zone>,
+    /// The day on which it mints; `None` while it cannot.
+    pub day: Option<Day>,
+    /// Orders acknowledged under today's date. Complete once the digests were compared (see `compared`).
+    pub orders_today: u64,
+    /// Sequences left of the block that is leased.
+    pub lease_left: u64,
+    /// Why it takes no new orders, if it takes none.
+    pub closed_for_creates: Option<String>,
+    /// Operations under way.
+    pub in_flight: usize,
+    /// Their bytes.
+    pub in_flight_bytes: usize,
+    /// The epoch of this coordinator; 0 where none could be claimed.
+    pub epoch: u32,
+    /// Whether the digests of all voting replicas were compared since open and since one returned, and how many ranges differ.
+    pub compared: Option<Compared>,
+    /// By index.
+    pub replicas: Vec<ReplicaStatus>,
+}
+
+impl SetStatus {
+    /// What the map says of a SET, and what it says of itself.
+    pub(super) fn of(entry: &MapEntry, shard: ShardStatus) -> SetStatus {
+        SetStatus {
+            id: entry.id,
+            state: entry.state,
+            weight: entry.weight,
+            zone: entry.zone.clone(),
+            day: shard.day,
+            orders_today: shard.orders_today,
+            lease_left: shard.lease_left,
+            closed_for_creates: shard.closed_for_creates,
+            in_flight: shard.in_flight,
+            in_flight_bytes: shard.in_flight_bytes,
+            epoch: shard.epoch,
+            compared: shard.compared,
+            replicas: shard.replicas,
+        }
+    }
 }

@@ -266,6 +266,8 @@ fn said_by(error: &Error) -> Said {
         | Error::ParseOrderNumber(_)
         | Error::UnknownSet { .. }
         | Error::SetUnavailable { .. }
+        | Error::SetRetired { .. }
+        | Error::WrongSetState { .. }
         | Error::DayDropped { .. }
         | Error::ValueTooLarge { .. }
         | Error::NotAttempted { .. }

@@ -2,8 +2,8 @@
 
 use ordermint::testing::{FaultControl, Faulty, ManualClock};
 use ordermint::{
-    Builder, Day, Error, Kind, Lookup, MemoryReplica, OrderNumber, OrderStore, Pending, Placed, Quorum, Replica, SetConfig, SetId,
-    SetStatus,
+    Builder, Day, Error, Kind, Lookup, MemoryReplica, OrderNumber, OrderStore, Pending, Placed, Quorum, Replica, SetConfig,
+    SetId, SetStatus,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -42,7 +42,8 @@ impl World {
     }
 
     pub(crate) fn builder(&self) -> Builder {
-        let builder = OrderStore::builder().quorum(self.quorum).clock(self.clock.clone()).close_timeout(Duration::from_millis(500));
+        let builder =
+            OrderStore::builder().quorum(self.quorum).clock(self.clock.clone()).close_timeout(Duration::from_millis(500));
         self.sets.iter().fold(builder, |builder, set| builder.add_set(set.config()))
     }
 

@@ -9,9 +9,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Creates that meet a SET which hangs, and are placed elsewhere.
 fn placed_elsewhere(world: &World, store: &OrderStore, sick: u16, count: usize) -> Vec<Placed> {
     world.set(sick).hang();
-    let under_way: Vec<Pending<Placed>> = (0..count)
-        .map(|at| store.create_with(format!("order {at}"), CreateOptions::new().deadline(PATIENCE)))
-        .collect();
+    let under_way: Vec<Pending<Placed>> =
+        (0..count).map(|at| store.create_with(format!("order {at}"), CreateOptions::new().deadline(PATIENCE))).collect();
     under_way.into_iter().map(|pending| ends(pending).expect("another SET is well")).collect()
 }
 

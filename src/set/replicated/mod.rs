@@ -40,7 +40,7 @@ use crate::quorum::Mask;
 use crate::replica::{ReplicaError, Version};
 use crate::set::{
     Compared, Creation, Edit, Ending, FailedCreate, Listener, Order, Page, Reading, ReplicaState, ReplicaStatus, Resolved,
-    SetState, SetStatus,
+    ShardStatus,
 };
 use crate::time::{Clock, GuardedClock};
 use arc_swap::{ArcSwap, Guard};
@@ -55,7 +55,6 @@ use std::time::Instant;
 /// What a SET is started with: replicas opened, their roles decided, an epoch claimed where that was possible.
 pub(crate) struct Seed {
     pub(crate) id: SetId,
-    pub(crate) weight: u32,
     pub(crate) quorum: Quorum,
     pub(crate) settings: Settings,
     pub(crate) clock: Arc<dyn Clock>,
@@ -80,7 +79,6 @@ pub(crate) struct ReplicatedSet {
 pub(crate) struct Core {
     me: Weak<Core>,
     id: SetId,
-    weight: u32,
     quorum: Quorum,
     settings: Settings,
     clock: Arc<dyn Clock>,
@@ -131,7 +129,7 @@ impl ReplicatedSet {
     /// # Errors
     /// [`Error::System`] when the system gives no more threads.
     pub(crate) fn start(seed: Seed) -> Result<ReplicatedSet, Error> {
-        let Seed { id, weight, quorum, settings, clock, listener, epoch, lanes, lease_marks, floor, map } = seed;
+        let Seed { id, quorum, settings, clock, listener, epoch, lanes, lease_marks, floor, map } = seed;
         let seen = upkeep::open::seen_by_peers(&lanes);
         let lane = |((index, seed), seen): ((u8, LaneSeed), u64)| {
             let lane = Lane::new(index, seed, epoch, &settings);
@@ -144,7 +142,6 @@ impl ReplicatedSet {
         let core = Arc::new_cyclic(|me| Core {
             me: me.clone(),
             id,
-            weight,
             quorum,
             settings,
             clock: Arc::new(GuardedClock::new(clock)),
@@ -329,7 +326,7 @@ impl Core {
         Day::from_unix_days(local_ms.div_euclid(86_400_000))
     }
 
-    fn status(&self) -> SetStatus {
+    fn status(&self) -> ShardStatus {
         let day = *self.minting_on.lock();
         let in_flight = self.in_flight.now();
         let ranges = self.ranges.lock();
@@ -351,10 +348,8 @@ impl Core {
             .collect();
         drop(ranges);
         let replicas = self.lanes().zip(odd).map(|(lane, odd)| lane.status(odd)).collect();
-        SetStatus {
+        ShardStatus {
             id: self.id,
-            state: SetState::Active,
-            weight: self.weight,
             day,
             orders_today,
             lease_left: self.mint.left(),
@@ -455,7 +450,7 @@ impl Shard for ReplicatedSet {
         self.core.days(deadline)
     }
 
-    fn status(&self) -> SetStatus {
+    fn status(&self) -> ShardStatus {
         self.core.status()
     }
 

@@ -168,7 +168,7 @@ impl Stored {
             *self = Stored { permit, good: 0, slow: 0 };
         }
         self.good += 1;
-        self.slow += u32::from(now.saturating_duration_since(began) >= core.settings.slow_after);
+        self.slow += u32::from(now.saturating_duration_since(began) >= core.settings.breaker.slow_after);
     }
 
     fn tell(&self, core: &Core) {

@@ -72,7 +72,6 @@ fn planted() -> (ReplicatedSet, Vec<FaultControl>) {
     });
     let set = ReplicatedSet::start(Seed {
         id: SetId::from_checked(7),
-        weight: 1,
         quorum: Quorum::new(3, 2, 2).expect("a quorum"),
         settings: Settings::default(),
         clock: Arc::new(ManualClock::at_noon(day())),

@@ -82,6 +82,12 @@ enum Bug {
     MarksAreLowByOne,
     MarksForgetThePeers,
     ReadsFromAStaleCache,
+    DropsOrigins,
+    TakesKeysForTheirBeginnings,
+    LooksKeysUpOnAllDays,
+    KnowsNoKeyOfWhatIsRefused,
+    TellsNoNotesOfKeyedOrders,
+    TellsNotesOfTheFirstDayOnly,
 }
 
 const BUGS: &[(Bug, &[&str])] = &[
@@ -130,6 +136,12 @@ const BUGS: &[(Bug, &[&str])] = &[
     (Bug::MetaIsNotDurable, &["meta_values_outlast_reopening"]),
     (Bug::MarksAreLowByOne, &["marks_count_the_groups_and_remember_the_peers"]),
     (Bug::MarksForgetThePeers, &["marks_count_the_groups_and_remember_the_peers"]),
+    (Bug::DropsOrigins, &["an_origin_is_held_with_its_record"]),
+    (Bug::TakesKeysForTheirBeginnings, &["a_request_key_leads_to_all_its_numbers_and_to_no_others"]),
+    (Bug::LooksKeysUpOnAllDays, &["a_request_key_is_looked_up_from_a_day_on"]),
+    (Bug::KnowsNoKeyOfWhatIsRefused, &["a_key_of_a_write_that_is_refused_or_held_already_is_known"]),
+    (Bug::TellsNoNotesOfKeyedOrders, &["notes_are_told_as_their_records_stand"]),
+    (Bug::TellsNotesOfTheFirstDayOnly, &["notes_are_told_page_by_page_over_all_days"]),
     (
         Bug::ReadsFromAStaleCache,
         &["a_newer_version_replaces_an_older_one", "readers_beside_a_writer_see_whole_versions_that_never_go_back"],
@@ -327,6 +339,7 @@ impl Replica for Buggy {
                 let below = number.sequence().checked_sub(1).map(|below| OrderNumber::new(number.day(), below, number.set_id()));
                 below.map_or(Ok(Lookup::Absent), |below| self.inner.get(below.unwrap()))?
             }
+            (Bug::DropsOrigins, Lookup::Found(record)) => Lookup::Found(ordermint::Record { origin: None, ..record }),
             (Bug::VoidsAreAbsent, Lookup::Found(record)) if record.kind == Kind::Void => Lookup::Absent,
             (Bug::LastWriterWins, answer) => kept.overlay.get(&number).cloned().unwrap_or(answer),
             (Bug::DamageIsAbsence, Lookup::Damaged(_)) => Lookup::Absent,
@@ -375,11 +388,32 @@ impl Replica for Buggy {
     }
 
     fn keyed(&self, key: &[u8], since: Day) -> Result<Vec<OrderNumber>, ReplicaError> {
-        self.inner.keyed(key, since)
+        let since = if self.bug == Bug::LooksKeysUpOnAllDays { Day::MIN } else { since };
+        let mut numbers = self.inner.keyed(key, since)?;
+        match self.bug {
+            Bug::TakesKeysForTheirBeginnings => {
+                for more in [0, b'b'] {
+                    numbers.extend(self.inner.keyed(&[key, &[more]].concat(), since)?);
+                }
+            }
+            Bug::KnowsNoKeyOfWhatIsRefused => numbers
+                .retain(|number| matches!(self.inner.get(*number), Ok(Lookup::Found(record)) if record.kind == Kind::Order)),
+            _ => {}
+        }
+        Ok(numbers)
     }
 
     fn noted(&self, after: Option<OrderNumber>, limit: usize) -> Result<Vec<Noted>, ReplicaError> {
-        self.inner.noted(after, limit)
+        let mut noted = self.inner.noted(after, limit)?;
+        match self.bug {
+            Bug::TellsNoNotesOfKeyedOrders => noted.retain(|noted| noted.request_key.is_none()),
+            Bug::TellsNotesOfTheFirstDayOnly => {
+                let first = noted.first().map(|noted| noted.number.day());
+                noted.retain(|noted| Some(noted.number.day()) == first);
+            }
+            _ => {}
+        }
+        Ok(noted)
     }
 
     fn days(&self) -> Result<Vec<Day>, ReplicaError> {

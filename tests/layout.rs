@@ -35,6 +35,7 @@ const PURE: &[&str] = &[
     "quorum",
     "heal",
     "replica/group.rs",
+    "replica/origin.rs",
     "replica/record.rs",
     "replica/values.rs",
     "replica/sled/runs.rs",

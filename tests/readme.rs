@@ -133,7 +133,7 @@ fn the_formats_are_drawn_as_in_the_code() {
         assert!(front.contains(drawing), "{path} draws it otherwise than docs/FORMATS.md:\n{drawing}");
         drawings += 1;
     }
-    assert_eq!(drawings, 7, "number, directory, superblock, marks, map, run, record");
+    assert_eq!(drawings, 9, "number, directory, superblock, marks, index, map, run, record, origin");
 }
 
 /// The numbers in the README's tables of settings and limits are those of the one table of defaults.

@@ -3,8 +3,9 @@
 #[path = "properties/record_decode.rs"]
 mod record_decode;
 
-use ordermint::{Day, Kind, OrderNumber, Record, SetId, Version};
+use ordermint::{Day, Kind, OrderNumber, Origin, Record, RequestKey, SetId, Version};
 use std::path::Path;
+use std::sync::Arc;
 
 fn corpus() -> Vec<Vec<u8>> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/record_decode");
@@ -72,10 +73,29 @@ fn write_the_first_corpus() {
         ("largest", number(Day::MAX, OrderNumber::SEQUENCE_MAX, 999), Kind::Order, (u32::MAX, u64::MAX), u16::MAX, &[0xff; 300]),
         ("repaired", number(day, 1 << 33, 8), Kind::Order, (2, 1 << 40), 2, b"\0\0\0\0"),
     ];
-    for (name, number, kind, (epoch, counter), generation, value) in inputs {
-        let record = Record { kind, version: Version { epoch, counter }, generation, value: value.to_vec().into(), origin: None };
+    let superseded = |count| (0..count).map(|at| (number(day, at, 8), Version { epoch: 1, counter: at })).collect();
+    let set = |id| SetId::new(id).expect("a SET");
+    let keyed = Origin { request_key: RequestKey::new(b"pay-8841", b"one order, please"), ..Origin::default() };
+    let noted = Origin { supersedes: superseded(1), unverified: vec![set(8), set(9)], ..Origin::default() };
+    let full = Origin {
+        request_key: RequestKey::new(&[0xff; 255], b""),
+        supersedes: superseded(16),
+        unverified: (0..1_000).map(set).collect(),
+    };
+    let plain = inputs.into_iter().map(|input| (input, None));
+    let with_origin = [
+        (("keyed", number(day, 44, 7), Kind::Order, (1, 3), 0, &b"one order, please"[..]), Some(Arc::new(keyed))),
+        (("noted", number(day, 45, 7), Kind::Order, (1, 4), 0, b"order"), Some(Arc::new(noted))),
+        (("full", number(day, 46, 7), Kind::Void, (1, 5), 1, b""), Some(Arc::new(full))),
+    ];
+    for ((name, number, kind, (epoch, counter), generation, value), origin) in plain.chain(with_origin) {
+        let record = Record { kind, version: Version { epoch, counter }, generation, value: value.to_vec().into(), origin };
         let whole = [&number.to_be_bytes()[..], &record.encode(number)].concat();
         std::fs::write(dir.join(name), &whole).expect("a written file");
+        if record.origin.is_some() {
+            // Behind a number, what stands behind a header.
+            std::fs::write(dir.join(format!("{name}-body")), [&whole[..8], &whole[32..]].concat()).expect("a written file");
+        }
         let mut lying = whole.clone();
         lying[28..32].copy_from_slice(&u32::MAX.to_be_bytes());
         std::fs::write(dir.join(format!("{name}-length")), lying).expect("a written file");

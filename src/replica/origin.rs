@@ -191,3 +191,131 @@ fn wrong(reason: &'static str) -> RecordError {
 fn cut_short() -> RecordError {
     wrong("it is cut short")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::order::Day;
+
+    fn set(id: u16) -> SetId {
+        SetId::from_checked(id)
+    }
+
+    fn superseded(count: u64) -> Vec<(OrderNumber, Version)> {
+        let number = |at| OrderNumber::new(Day::MIN, at, set(7)).expect("a number");
+        (0..count).map(|at| (number(count - at), Version { epoch: at as u32, counter: u64::MAX - at })).collect()
+    }
+
+    fn bytes(origin: &Origin) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        origin.encode_into(&mut bytes);
+        bytes
+    }
+
+    fn origins() -> Vec<Origin> {
+        let keys = [None, RequestKey::new(b"k", b""), RequestKey::new(&[0xff; REQUEST_KEY_BYTES_MAX], b"payload")];
+        let lists = [0, 1, 3, SUPERSEDES_MAX as u64].map(superseded);
+        let sets = [vec![], vec![set(0)], vec![set(7), set(8), set(500)], (0..1_000).map(set).collect(), vec![SetId::MAX]];
+        let mut origins = Vec::new();
+        for request_key in &keys {
+            for supersedes in &lists {
+                for unverified in &sets {
+                    let (request_key, supersedes, unverified) = (request_key.clone(), supersedes.clone(), unverified.clone());
+                    origins.push(Origin { request_key, supersedes, unverified });
+                }
+            }
+        }
+        origins
+    }
+
+    #[test]
+    fn what_is_encoded_decodes_to_the_same_and_the_longest_is_as_long_as_reserved() {
+        let mut longest = 0;
+        for origin in origins().into_iter().filter(|origin| !origin.is_empty()) {
+            let bytes = bytes(&origin);
+            longest = longest.max(bytes.len());
+            assert_eq!(Origin::decode(&bytes), Ok(origin));
+        }
+        assert_eq!(longest, ORIGIN_BYTES_MAX);
+        assert_eq!(bytes(&Origin::default()), []);
+    }
+
+    #[test]
+    fn what_is_cut_short_or_followed_by_something_is_refused() {
+        for origin in origins().into_iter().filter(|origin| !origin.is_empty()) {
+            let whole = bytes(&origin);
+            for length in 0..whole.len() {
+                // A part that is missing as a whole is no part that is cut short.
+                if let Ok(shorter) = Origin::decode(&whole[..length]) {
+                    assert_eq!(bytes(&shorter), &whole[..length]);
+                    assert_ne!(shorter, origin);
+                }
+            }
+            for tag in 0..=u8::MAX {
+                assert!(Origin::decode(&[&whole[..], &[tag]].concat()).is_err());
+            }
+        }
+    }
+
+    /// Whatever decodes is spelled as it would be written.
+    #[test]
+    fn one_origin_has_one_spelling() {
+        let mut rng = fastrand::Rng::with_seed(9);
+        let mut decoded = 0;
+        for origin in origins() {
+            let whole = bytes(&origin);
+            for _ in 0..200 {
+                let mut near = whole.clone();
+                for _ in 0..rng.usize(1..4).min(near.len()) {
+                    let at = rng.usize(..near.len());
+                    near[at] = if rng.bool() { rng.u8(..4) } else { rng.u8(..) };
+                }
+                if let Ok(origin) = Origin::decode(&near) {
+                    assert_eq!(bytes(&origin), near);
+                    decoded += 1;
+                }
+            }
+        }
+        assert!(decoded > 1_000, "{decoded}");
+    }
+
+    #[test]
+    fn each_way_to_be_wrong_has_its_words() {
+        let number = superseded(1)[0].0.to_be_bytes();
+        let list = |count: u8, number: [u8; 8]| [&[2, count][..], &number, &[0; 12]].concat();
+        for (bytes, reason) in [
+            (vec![], "it says nothing"),
+            (vec![0, 1, 1], "its parts are out of order"),
+            ([list(1, number), list(1, number)].concat(), "its parts are out of order"),
+            ([vec![3, 1, 1], list(1, number)].concat(), "its parts are out of order"),
+            (vec![1, 0], "a part is empty"),
+            (vec![2, 0], "a part is empty"),
+            (vec![3, 0], "a part is empty"),
+            (vec![1], "it is cut short"),
+            (vec![1, 2, b'k'], "it is cut short"),
+            (list(2, number), "it is cut short"),
+            (list(17, number), "it supersedes too many numbers"),
+            (list(1, [0; 8]), "it supersedes what is no number"),
+            (list(1, [0xff; 8]), "it supersedes what is no number"),
+            (vec![3, 126], "it names a SET above 999"),
+            (vec![3, 2, 1, 0], "its map of SETs is longer than it must be"),
+            (vec![4, 1, 1], "a part of it is unknown"),
+        ] {
+            assert_eq!(Origin::decode(&bytes), Err(RecordError::Origin { reason }), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn sets_read_back_ascending_and_each_once() {
+        let origin = Origin { unverified: [9, 0, 999, 9].map(set).to_vec(), ..Origin::default() };
+        assert_eq!(Origin::decode(&bytes(&origin)).map(|origin| origin.unverified), Ok([0, 9, 999].map(set).to_vec()));
+    }
+
+    #[test]
+    fn a_key_has_1_to_255_bytes_and_knows_its_payload() {
+        assert_eq!((RequestKey::new(b"", b"x"), RequestKey::new(&[7; 256], b"x")), (None, None));
+        let key = RequestKey::new(b"pay-8841", b"payload").expect("a key");
+        assert!(key.is_for(b"payload"));
+        assert!(!key.is_for(b"Payload") && !key.is_for(b"payload ") && !key.is_for(b""));
+    }
+}

@@ -296,6 +296,7 @@ fn seal_crc(mut crc: crc32fast::Hasher, number: OrderNumber, header: &[u8; HEADE
 mod tests {
     use super::*;
     use crate::order::{Day, SetId};
+    use crate::replica::RequestKey;
 
     fn number() -> OrderNumber {
         OrderNumber::new(Day::new(2026, 11, 22).expect("a day"), 42, SetId::from_checked(7)).expect("a number")
@@ -308,6 +309,17 @@ mod tests {
 
     fn void() -> Record {
         Record { kind: Kind::Void, version: Version { epoch: 1, counter: 2 }, generation: 0, value: Bytes::new(), origin: None }
+    }
+
+    /// With all that an origin may hold.
+    fn keyed() -> Record {
+        let first = OrderNumber::new(number().day(), 41, SetId::from_checked(8)).expect("a number");
+        let origin = Origin {
+            request_key: RequestKey::new(b"pay", b"order"),
+            supersedes: vec![(first, Version { epoch: 3, counter: 4 })],
+            unverified: vec![SetId::from_checked(7), SetId::from_checked(9)],
+        };
+        Record { origin: Some(Arc::new(origin)), ..order() }
     }
 
     /// Made with Python's `zlib.crc32` and `struct`. Bytes like these lie on disks: if this test fails, mend the code.
@@ -327,6 +339,27 @@ mod tests {
         }
     }
 
+    /// Made as those of format 1.
+    #[test]
+    fn the_bytes_of_format_2_are_these_for_ever() {
+        let bytes = [
+            0x02, 0x01, 0x02, 0x03, 0xd9, 0xba, 0xf2, 0x67, 0x04, 0x05, 0x06, 0x07, 0x08, 0x09, 0x0a, 0x0b, 0x0c, 0x0d, 0x0e,
+            0x0f, 0x00, 0x00, 0x00, 0x2e, 0x00, 0x27, 0x01, 0x03, 0x70, 0x61, 0x79, 0x00, 0x00, 0x00, 0x05, 0xf5, 0x29, 0x93,
+            0x98, 0x02, 0x01, 0x03, 0x57, 0x60, 0x00, 0x00, 0x00, 0xa4, 0x08, 0x00, 0x00, 0x00, 0x03, 0x00, 0x00, 0x00, 0x00,
+            0x00, 0x00, 0x00, 0x04, 0x03, 0x02, 0x01, 0x40, 0x6f, 0x72, 0x64, 0x65, 0x72,
+        ];
+        assert_eq!(keyed().encode(number()), bytes);
+        assert_eq!(Record::decode(number(), &bytes), Ok(keyed()));
+        assert_eq!(parts(&Bytes::copy_from_slice(&bytes)), (keyed().value, keyed().origin));
+    }
+
+    #[test]
+    fn an_origin_that_says_nothing_is_none() {
+        let empty = Record { origin: Some(Arc::default()), ..order() };
+        assert_eq!(empty.encode(number()), order().encode(number()));
+        assert_eq!(Record::decode(number(), &empty.encode(number())), Ok(order()));
+    }
+
     #[test]
     fn what_is_encoded_decodes_to_the_same() {
         let versions = [(0, 0), (1, 1), (u32::MAX, u64::MAX), (0, u64::MAX), (u32::MAX, 0)];
@@ -334,9 +367,11 @@ mod tests {
             for generation in [0, 1, u16::MAX] {
                 for length in [0, 1, 100, 7_168, 100_000] {
                     let value = (0..length).map(|at| at as u8).collect::<Vec<u8>>().into();
-                    for kind in [Kind::Order, Kind::Void] {
+                    for (kind, origin) in
+                        [(Kind::Order, None), (Kind::Void, None), (Kind::Order, keyed().origin), (Kind::Void, keyed().origin)]
+                    {
                         let version = Version { epoch, counter };
-                        let record = Record { kind, version, generation, value: Bytes::clone(&value), origin: None };
+                        let record = Record { kind, version, generation, value: Bytes::clone(&value), origin };
                         assert_eq!(Record::decode(number(), &record.encode(number())), Ok(record));
                     }
                 }
@@ -346,7 +381,7 @@ mod tests {
 
     #[test]
     fn every_flipped_bit_and_every_two_are_refused() {
-        for record in [order(), void()] {
+        for record in [order(), void(), keyed()] {
             let mut bytes = record.encode(number());
             let bits = bytes.len() * 8;
             for first in 0..bits {
@@ -378,6 +413,18 @@ mod tests {
         }
     }
 
+    /// What becomes of a record when its bytes are changed and then get a good checksum.
+    fn resealed(record: &Record, change: impl Fn(&mut Vec<u8>)) -> Result<Record, RecordError> {
+        let mut bytes = record.encode(number());
+        change(&mut bytes);
+        let mut crc = crc32fast::Hasher::new();
+        crc.update(&bytes[HEADER..]);
+        let header: &[u8; HEADER] = bytes.first_chunk().expect("a header");
+        let crc = seal_crc(crc, number(), header);
+        bytes[4..8].copy_from_slice(&crc.to_be_bytes());
+        Record::decode(number(), &bytes)
+    }
+
     #[test]
     fn no_length_is_believed() {
         let whole = order().encode(number());
@@ -392,6 +439,19 @@ mod tests {
         let mut longer = whole.clone();
         longer.push(0);
         assert!(matches!(Record::decode(number(), &longer), Err(RecordError::Length { .. })));
+        // Whatever the length of an origin says, with a good checksum: the payload is not taken for it, nor it for the payload.
+        // After 13 and 35 bytes a part of it ends: those are other records.
+        for claimed in (0..=u16::MAX).filter(|claimed| ![13, 35, 39].contains(claimed)) {
+            let decoded = resealed(&keyed(), |bytes| bytes[24..26].copy_from_slice(&claimed.to_be_bytes()));
+            assert!(matches!(decoded, Err(RecordError::Origin { .. })), "{claimed}: {decoded:?}");
+        }
+        for length in 0..2 {
+            let decoded = resealed(&keyed(), |bytes| {
+                bytes.truncate(HEADER + length);
+                bytes[23] = length as u8;
+            });
+            assert_eq!(decoded, Err(RecordError::Origin { reason: "it has no length" }));
+        }
         // Nothing is allocated for what is not there.
         for claimed in [0, 4, 6, 7_168, u32::MAX] {
             let mut bytes = whole.clone();
@@ -403,16 +463,7 @@ mod tests {
 
     #[test]
     fn formats_and_kinds_of_later_versions_are_named() {
-        let sealed = |format: u8, kind: u8| {
-            let mut bytes = order().encode(number());
-            (bytes[0], bytes[1]) = (format, kind);
-            let mut crc = crc32fast::Hasher::new();
-            crc.update(&bytes[HEADER..]);
-            let header: &[u8; HEADER] = bytes.first_chunk().expect("a header");
-            let crc = seal_crc(crc, number(), header);
-            bytes[4..8].copy_from_slice(&crc.to_be_bytes());
-            Record::decode(number(), &bytes)
-        };
+        let sealed = |format: u8, kind: u8| resealed(&order(), |bytes| (bytes[0], bytes[1]) = (format, kind));
         assert_eq!(sealed(1, 1), Ok(order()));
         for found in [0, 3, 255] {
             assert_eq!(sealed(1, found), Err(RecordError::Kind { found }));
@@ -430,6 +481,27 @@ mod tests {
         draft.seal(other, Kind::Void, Version { epoch: 9, counter: 9 }, 9);
         draft.seal(number(), record.kind, record.version, record.generation);
         assert_eq!(draft.into_bytes(), record.encode(number()));
+    }
+
+    /// An update has its payload summed before it is known what the order came from.
+    #[test]
+    fn a_draft_takes_on_an_origin_and_gives_it_up() {
+        let origin = keyed().origin;
+        let mut drafts = [
+            (keyed(), Draft::with_origin(b"order", origin.as_deref())),
+            (keyed(), Draft::new(b"order").carrying(origin.as_deref())),
+            (keyed(), Draft::with_origin(b"order", Some(&Origin::default())).carrying(origin.as_deref())),
+            (order(), Draft::with_origin(b"order", origin.as_deref()).carrying(None)),
+            (order(), Draft::new(b"order").carrying(None)),
+            (order(), Draft::new(b"order").carrying(Some(&Origin::default()))),
+        ];
+        for (record, draft) in &mut drafts {
+            assert_eq!(draft.len(), record.encode(number()).len());
+            draft.seal(number(), record.kind, record.version, record.generation);
+        }
+        for (record, draft) in drafts {
+            assert_eq!(draft.into_bytes(), record.encode(number()));
+        }
     }
 
     #[test]

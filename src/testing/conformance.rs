@@ -22,6 +22,7 @@ mod bench;
 mod digests;
 mod lasting;
 mod merging;
+mod origins;
 mod reading;
 mod refusing;
 mod together;
@@ -126,6 +127,13 @@ pub fn clauses() -> &'static [Clause] {
             every_difference_shows_in_the_digest,
             a_digest_below_an_epoch_leaves_newer_versions_out,
             a_digest_keeps_to_its_range;
+        origins:
+            an_origin_is_held_with_its_record,
+            a_request_key_leads_to_all_its_numbers_and_to_no_others,
+            a_request_key_is_looked_up_from_a_day_on,
+            a_key_of_a_write_that_is_refused_or_held_already_is_known,
+            notes_are_told_as_their_records_stand,
+            notes_are_told_page_by_page_over_all_days;
         lasting:
             a_fresh_replica_knows_nothing,
             an_identity_outlasts_reopening,

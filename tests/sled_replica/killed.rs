@@ -2,17 +2,18 @@
 //! and the directory opens without help. (A kill keeps the system's cache; what a power cut takes is shown elsewhere.)
 
 use super::bench::*;
-use ordermint::{Group, Lookup, OpenReplica, OrderNumber, Record, Replica, SledReplica, Version, Write};
-use std::collections::BTreeMap;
+use ordermint::{Group, Lookup, OpenReplica, OrderNumber, Origin, Record, Replica, RequestKey, SledReplica, Version, Write};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Write as _};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 const DIR: &str = "ORDERMINT_KILLED_IN";
 const FIRST: &str = "ORDERMINT_KILLED_FROM";
 
 /// Group `group` is a function of its number, so that the parent knows what the child wrote: 40 fresh orders on one of two days,
-/// every third time some of both, and changes of earlier ones.
+/// every third time some of both, and changes of earlier ones. Every ninth order has a request key.
 fn entries(group: u64) -> Vec<(OrderNumber, Record, bool)> {
     let mut rng = fastrand::Rng::with_seed(group);
     let mut entries = Vec::new();
@@ -24,13 +25,22 @@ fn entries(group: u64) -> Vec<(OrderNumber, Record, bool)> {
     for at in 0..40 {
         let day = day((group / 50 % 2) as u8 + u8::from(group.is_multiple_of(3) && at % 2 == 0));
         let at = version();
-        entries.push((number(day, at), record(at, vec![group as u8; rng.usize(..400)]), true));
+        let mut record = record(at, vec![group as u8; rng.usize(..400)]);
+        if at.is_multiple_of(9) {
+            let request_key = RequestKey::new(&key_of(number(day, at)), &record.value);
+            record.origin = Some(Arc::new(Origin { request_key, ..Origin::default() }));
+        }
+        entries.push((number(day, at), record, true));
     }
     for _ in 0..if group.is_multiple_of(4) { rng.usize(1..10) } else { 0 } {
         let at = version();
         entries.push((number(day(0), rng.u64(..group * 1000)), record(at, format!("changed in group {group}")), false));
     }
     entries
+}
+
+fn key_of(number: OrderNumber) -> Vec<u8> {
+    format!("key of {number}").into_bytes()
 }
 
 fn with_meta(group: u64) -> Group {
@@ -61,6 +71,8 @@ fn what_was_acknowledged_before_a_kill_is_there_after_it() {
     home.formed().close().unwrap();
     let (mut next, mut acknowledged) = (1, Vec::new());
     let mut expected: BTreeMap<OrderNumber, Record> = BTreeMap::new();
+    // An order that is changed without its key is still found by it.
+    let mut keyed: BTreeSet<OrderNumber> = BTreeSet::new();
     for round in 0..rounds {
         let wait = if round % 3 == 0 { rng.u64(..40) } else { rng.u64(20..200) };
         let mut child = Command::new(std::env::current_exe().unwrap())
@@ -81,6 +93,7 @@ fn what_was_acknowledged_before_a_kill_is_there_after_it() {
         assert!(!complaints.contains("panicked"), "round {round}: {complaints}");
         for group in &told {
             for (number, record, _) in entries(*group) {
+                keyed.extend(record.origin.is_some().then_some(number));
                 let held = expected.entry(number).or_insert_with(|| record.clone());
                 if held.version < record.version {
                     *held = record;
@@ -100,6 +113,10 @@ fn what_was_acknowledged_before_a_kill_is_there_after_it() {
                     other => panic!("round {round}: {number} was acknowledged and is {other:?}"),
                 }
             }
+            for number in &keyed {
+                let found = replica.keyed(&key_of(*number), number.day());
+                assert_eq!(found, Ok(vec![*number]), "round {round}: acknowledged with a key");
+            }
             let last = acknowledged.iter().rev().find(|group| group.is_multiple_of(5)).copied().unwrap_or_default();
             let held = replica.meta("last").unwrap().map_or(0, |held| String::from_utf8_lossy(&held).parse().unwrap());
             assert!(held >= last, "round {round}");
@@ -108,7 +125,12 @@ fn what_was_acknowledged_before_a_kill_is_there_after_it() {
             }
         }
     }
-    println!("{rounds} kills, {} groups and {} orders acknowledged", acknowledged.len(), expected.len());
+    println!(
+        "{rounds} kills, {} groups and {} orders acknowledged, {} with a key",
+        acknowledged.len(),
+        expected.len(),
+        keyed.len()
+    );
     assert!(!acknowledged.is_empty());
     // And it goes on.
     let replica = home.open();

@@ -4,6 +4,7 @@ mod bench;
 mod damage;
 mod directory;
 mod failing;
+mod index;
 mod killed;
 mod losses;
 

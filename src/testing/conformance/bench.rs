@@ -3,8 +3,8 @@
 use super::{NewPlace, Place};
 use crate::order::{Day, OrderNumber, SetId};
 use crate::replica::{
-    Applied, Group, Identity, Kind, Lookup, RangeDigest, Record, Replica, ReplicaError, ScanLimit, Scanned, Standing, Version,
-    Write,
+    Applied, Group, Identity, Kind, Lookup, Origin, RangeDigest, Record, Replica, ReplicaError, ScanLimit, Scanned, Standing,
+    Version, Write,
 };
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
@@ -58,6 +58,11 @@ impl Entry {
 
     pub(super) fn version(mut self, epoch: u32, counter: u64) -> Entry {
         self.record.version = Version { epoch, counter };
+        self
+    }
+
+    pub(super) fn origin(mut self, origin: Origin) -> Entry {
+        self.record.origin = Some(Arc::new(origin));
         self
     }
 

@@ -15,7 +15,7 @@
 //! era in which it was given, and news of another era are dropped: what failed before the breaker opened must not open it again,
 //! what went well before must not close it, and of several probes the first that fails speaks for all.
 
-use super::permit::{BreakerState, Forced, Outcome, Permit, Refused};
+use super::permit::{BreakerState, Forced, Outcome, PROBE_MAX, Permit, Refused};
 use super::window::{Counts, Window};
 use crate::config::{BreakerSettings, PROBES_MAX, ms};
 use std::time::Duration;
@@ -135,8 +135,8 @@ impl Breaker {
             false => None,
         };
         let Some(place) = place else { return Err(Refused { retry_after_ms: self.retry_after_ms(now_ms) }) };
-        // Wraps after four thousand million probes of one era; long before that they have decided.
-        self.probes_sent = self.probes_sent.wrapping_add(1).max(1);
+        // Begins again only after so many that were all given back without an outcome; the first of them are long forgotten.
+        self.probes_sent = self.probes_sent % PROBE_MAX + 1;
         let fails_at_ms = now_ms.saturating_add(self.limits.probe_timeout_ms);
         *place = Some(Probe { number: self.probes_sent, fails_at_ms });
         Ok(Permit::new(self.era, self.probes_sent))

@@ -12,7 +12,7 @@
 //! window, so that they are found in the right one.
 
 use super::breaker::{Breaker, Ramp};
-use super::permit::{BreakerState, Forced, Outcome, Permit, Refused};
+use super::permit::{BreakerState, Forced, Outcome, PROBE_MAX, Permit, Refused};
 use crate::config::BreakerSettings;
 use parking_lot::{Mutex, MutexGuard};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -21,14 +21,16 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 mod tests;
 
 /// Failures in a row are being counted: a good call ends the row, and has to say so.
-const FAILING: u64 = 1;
+const FAILING: u64 = 1 << 28;
 /// The window has failed or slow calls in it: good ones are counted exactly.
-const WATCHED: u64 = 1 << 1;
+const WATCHED: u64 = 1 << 29;
 /// Calls are not simply let through.
-const SHUT: u64 = 1 << 2;
+const SHUT: u64 = 1 << 30;
 /// An operator had his way: nothing is counted.
-const FORCED: u64 = 1 << 3;
+const FORCED: u64 = 1 << 31;
 const ERA: u64 = !0 << 32;
+/// No permit has a flag in it: a word with flags equals none.
+const _: () = assert!(FAILING > PROBE_MAX as u64 && FORCED < 1 << 32);
 
 /// The breaker of a SET for writes, or for reads.
 pub(crate) struct Gate {

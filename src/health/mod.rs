@@ -12,6 +12,7 @@ mod window;
 
 pub(crate) use board::{Board, Budget, SetHealth, Side};
 pub(crate) use breaker::Breaker;
+pub(crate) use budget::Terms;
 pub(crate) use gate::{Batch, Gate, GateStatus};
 pub use permit::BreakerState;
 pub(crate) use permit::{Forced, Outcome, Permit, Refused};

@@ -7,15 +7,19 @@ use std::time::Duration;
 /// of a call from before the breaker moved changes nothing.
 ///
 /// ```text
-/// 32 bits era, from 1 | 32 bits: 0, or which probe of the era it is, from 1
+/// 32 bits era, from 1 | 4 bits 0, flags where a gate publishes its state | 28 bits: 0, or which probe of the era it is, from 1
 /// ```
 #[must_use = "a call that is allowed has to be reported; give it back as neutral if it is not made"]
 #[derive(PartialEq, Eq, Debug)]
 pub(crate) struct Permit(u64);
 
+/// Probes of an era have numbers up to here; above it are the flags of a gate, which must not look like a probe.
+pub(super) const PROBE_MAX: u32 = (1 << 28) - 1;
+
 impl Permit {
     #[inline]
     pub(super) fn new(era: u32, probe: u32) -> Permit {
+        debug_assert!(probe <= PROBE_MAX, "a probe that looks like a flag");
         Permit(u64::from(era) << 32 | u64::from(probe))
     }
 

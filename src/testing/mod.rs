@@ -3,6 +3,8 @@
 mod clock;
 pub mod conformance;
 mod faulty;
+#[doc(hidden)]
+pub mod health;
 mod history;
 mod recorder;
 

@@ -35,8 +35,9 @@ impl CreateOptions {
 pub(super) fn create(inner: &Inner, payload: &[u8], options: CreateOptions) -> Pending<Placed> {
     // A golden-ratio sequence: every stretch of orders is spread by weight, not only the whole.
     let random = inner.ticks.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    match inner.choice.pick(random, &SetMask::default(), None, |_| 0, |_| true) {
-        Some(place) => inner.shards[place].create(payload, inner.deadline(options.deadline)),
+    let topology = inner.topology.load();
+    match topology.choice.pick(random, &SetMask::default(), None, |_| 0, |_| true) {
+        Some(place) => topology.shards[place].create(payload, inner.deadline(options.deadline)),
         None => Pending::ready(Err(Error::NotAttempted { reason: NotAttempted::NoSetTakesOrders })),
     }
 }

@@ -2,11 +2,17 @@
 
 mod builder;
 mod create;
+mod find;
+mod form;
+mod grow;
+mod keeper;
+mod maps;
 mod modify;
 mod open;
 mod read;
 mod scan;
 mod status;
+mod topology;
 mod verify;
 
 pub use builder::Builder;
@@ -17,16 +23,23 @@ pub use scan::Scan;
 pub use status::{SetStatus, Status};
 pub use verify::{Finding, Verified, Where};
 
+use self::grow::{Changes, Ramps};
+use self::keeper::Bell;
+use self::topology::{Found, Topology};
 use crate::config::Settings;
 use crate::error::{Error, WriteToken};
 use crate::order::{Day, OrderNumber, SetId};
 use crate::pending::{Pending, is_ours};
 use crate::replica::Version;
-use crate::set::{Change, Compared, Modified, Order, Page, Placed, Resolved, Shard};
-use crate::topology::{Candidate, Choice, FULL_SHARE, SetMap, Zone};
+use crate::set::{Change, Compared, Modified, Order, Page, Placed, Resolved};
+use crate::time::Clock;
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use std::fmt;
+use std::ops::Deref;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// A handle to an open store. Cheap to clone; the store closes when the last clone is dropped, or at [`OrderStore::close`].
@@ -46,40 +59,59 @@ use std::time::{Duration, Instant};
 /// ```
 #[derive(Clone)]
 pub struct OrderStore {
-    inner: Arc<Inner>,
+    inner: Arc<Open>,
 }
 
+/// What the handles share. When the last of them is dropped the store closes, whoever else still looks into it.
+struct Open(Arc<Inner>);
+
+/// What everybody shares who does something for the store, its own threads too.
 struct Inner {
     store: u128,
-    map: SetMap,
     settings: Settings,
-    /// By id.
-    shards: Vec<Box<dyn Shard>>,
-    /// The place in `shards` by SET id, `NO_SET` where there is none: routing is one look-up.
-    route: Box<[u16; 1000]>,
-    choice: Choice,
+    home: Option<PathBuf>,
+    clock: Arc<dyn Clock>,
+    /// Swapped whole, by whoever holds `ramps`.
+    topology: ArcSwap<Topology>,
+    /// Held while the map is changed, which takes as long as the disks do. Before `ramps`.
+    changes: Mutex<Changes>,
+    ramps: Mutex<Ramps>,
+    bell: Arc<Bell>,
+    /// Set under `ramps`, before the SETs in use are closed.
+    closing: AtomicBool,
     ticks: AtomicU64,
 }
 
-const NO_SET: u16 = u16::MAX;
-
 impl Inner {
-    fn new(store: u128, map: SetMap, local: Option<&Zone>, settings: Settings, shards: Vec<Box<dyn Shard>>) -> Inner {
-        let mut route = Box::new([NO_SET; 1000]);
-        for (place, shard) in (0u16..).zip(&shards) {
-            route[usize::from(shard.id().get())] = place;
+    fn new(store: u128, settings: Settings, home: Option<PathBuf>, clock: Arc<dyn Clock>, topology: Topology) -> Inner {
+        Inner {
+            store,
+            settings,
+            home,
+            clock,
+            topology: ArcSwap::from_pointee(topology),
+            changes: Mutex::default(),
+            ramps: Mutex::new(Ramps::new(Instant::now())),
+            bell: Arc::default(),
+            closing: AtomicBool::new(false),
+            ticks: AtomicU64::new(0),
         }
-        let candidates = shards.iter().enumerate().filter_map(|(place, shard)| {
-            let entry = map.get(shard.id()).filter(|entry| entry.state.takes_orders())?;
-            Some(Candidate { place, id: entry.id, weight: entry.weight, share: FULL_SHARE, zone: entry.zone.clone() })
-        });
-        let choice = Choice::new(candidates, local);
-        Inner { store, map, settings, shards, route, choice, ticks: AtomicU64::new(0) }
     }
 
-    fn shard(&self, set: SetId) -> Result<&dyn Shard, Error> {
-        let place = usize::from(self.route[usize::from(set.get())]);
-        self.shards.get(place).map(|shard| &**shard).ok_or(Error::UnknownSet { set })
+    /// The SET, for the length of a call.
+    fn shard(&self, set: SetId) -> Result<Found, Error> {
+        Found::new(self.topology.load(), set)
+    }
+
+    /// Begins to close every SET.
+    fn close(&self) -> Vec<Pending<()>> {
+        {
+            // Whoever puts a SET in use holds it: either that one sees that the store closes, or its SET is seen here.
+            let _ramps = self.ramps.lock();
+            self.closing.store(true, Ordering::Release);
+        }
+        self.bell.end();
+        self.topology.load().shards.iter().map(|shard| shard.close()).collect()
     }
 
     /// When an operation called now must have ended.
@@ -333,16 +365,13 @@ impl OrderStore {
     /// All that an operator asks. Never blocks.
     #[must_use]
     pub fn status(&self) -> Status {
+        let topology = self.inner.topology.load();
+        let sets = topology.map.serving().zip(&topology.shards);
         Status {
             store: format!("{:032x}", self.inner.store),
-            map_version: self.inner.map.version,
-            quorum: self.inner.map.quorum,
-            sets: self
-                .inner
-                .shards
-                .iter()
-                .filter_map(|shard| Some(SetStatus::of(self.inner.map.get(shard.id())?, shard.status())))
-                .collect(),
+            map_version: topology.map.version,
+            quorum: topology.map.quorum,
+            sets: sets.map(|(entry, shard)| SetStatus::of(entry, shard.status())).collect(),
         }
     }
 
@@ -352,12 +381,12 @@ impl OrderStore {
     /// # Errors
     /// [`Error::Closed`] when the store is closed before.
     pub fn compared(&self) -> Pending<Compared> {
-        read::all_compared(self.inner.shards.iter().map(|shard| shard.compared()).collect())
+        read::all_compared(self.inner.topology.load().shards.iter().map(|shard| shard.compared()).collect())
     }
 
     /// Says that the clock is right although it jumped by more than a day, for every SET.
     pub fn accept_clock(&self) {
-        for shard in &self.inner.shards {
+        for shard in &self.inner.topology.load().shards {
             shard.accept_clock();
         }
     }
@@ -371,7 +400,7 @@ impl OrderStore {
     /// and raising it again is safe.
     pub fn raise_floor(&self, day: Day) -> Pending<()> {
         let deadline = self.inner.deadline(None);
-        read::all_ended(self.inner.shards.iter().map(|shard| shard.raise_floor(day, deadline)).collect())
+        read::all_ended(self.inner.topology.load().shards.iter().map(|shard| shard.raise_floor(day, deadline)).collect())
     }
 
     /// Ends what is under way and closes, within the close timeout. Afterwards every call is [`Error::Closed`].
@@ -380,14 +409,22 @@ impl OrderStore {
     /// # Errors
     /// [`Error::System`] when a replica in use could not end cleanly; what was acknowledged is safe all the same.
     pub fn close(&self) -> Pending<()> {
-        read::all_ended(self.inner.shards.iter().map(|shard| shard.close()).collect())
+        read::all_ended(self.inner.close())
     }
 }
 
-impl Drop for Inner {
+impl Deref for Open {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+impl Drop for Open {
     /// Closes, and waits for it within the close timeout.
     fn drop(&mut self) {
-        let closing: Vec<Pending<()>> = self.shards.iter().map(|shard| shard.close()).collect();
+        let closing = self.0.close();
         // The last handle may be dropped by a waker, on a thread of this store: that one must not wait for itself.
         if is_ours() {
             return;
@@ -401,6 +438,6 @@ impl Drop for Inner {
 
 impl fmt::Debug for OrderStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OrderStore").field("map", &self.inner.map).finish_non_exhaustive()
+        f.debug_struct("OrderStore").field("map", &self.inner.topology.load().map).finish_non_exhaustive()
     }
 }

@@ -8,3 +8,4 @@ pub(super) mod notify;
 pub(super) mod open;
 pub(super) mod regroup;
 pub(super) mod reopen;
+pub(super) mod spread;

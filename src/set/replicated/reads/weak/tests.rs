@@ -8,7 +8,6 @@ use crate::set::Shard;
 use crate::set::replicated::lanes::lane::Role;
 use crate::set::replicated::{LaneSeed, ReplicatedSet, Seed};
 use crate::testing::{FaultControl, Faulty, ManualClock};
-use bytes::Bytes;
 use std::time::Duration;
 
 const STRONG: Reading = Reading { strength: Strength::Strong, at_least: None };
@@ -49,7 +48,7 @@ fn planted() -> (ReplicatedSet, Vec<FaultControl>) {
         settings: Settings::default(),
         clock: Arc::new(ManualClock::at_noon(day())),
         epoch: 1,
-        map: ("map".to_owned(), Bytes::new()),
+        map: ("map".to_owned(), None),
         lanes: lanes.collect(),
         lease_marks: Vec::new(),
         floor: None,

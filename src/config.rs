@@ -40,6 +40,8 @@ pub(crate) mod defaults {
     pub(crate) const RECENT_BYTES: usize = 16 << 20;
     /// Threads of each SET on which closures given to `modify` run; started when they are needed.
     pub(crate) const MODIFY_THREADS: usize = 2;
+    /// For a SET that is added to a running store, from a tenth of its share of new orders to all of it.
+    pub(crate) const JOIN_RAMP: Duration = Duration::from_secs(60);
 
     /// Failures in a row that open a breaker.
     pub(crate) const FAILURES_IN_A_ROW: u32 = 5;
@@ -388,6 +390,7 @@ pub(crate) struct Settings {
     pub(crate) cache_bytes: u64,
     pub(crate) recent_bytes: usize,
     pub(crate) modify_threads: usize,
+    pub(crate) ramp: Duration,
     pub(crate) utc_offset_minutes: i32,
 }
 
@@ -406,6 +409,7 @@ impl Default for Settings {
             cache_bytes: defaults::CACHE_BYTES,
             recent_bytes: defaults::RECENT_BYTES,
             modify_threads: defaults::MODIFY_THREADS,
+            ramp: defaults::JOIN_RAMP,
             utc_offset_minutes: 0,
         }
     }
@@ -429,6 +433,7 @@ impl Settings {
             ("close_timeout in ms", ms(self.close_timeout), 1, hour_ms),
             ("cache_bytes", self.cache_bytes, 1 << 20, 1 << 40),
             ("recent_bytes", self.recent_bytes as u64, 0, 1 << 36),
+            ("ramp in ms", ms(self.ramp), 0, 24 * hour_ms),
             ("modify_threads", self.modify_threads as u64, 1, 64),
             ("utc_offset_minutes (its absolute value)", u64::from(self.utc_offset_minutes.unsigned_abs()), 0, 1_439),
         ];

@@ -150,6 +150,7 @@ fn the_defaults_are_those_of_the_code() {
         ("CLOSE_TIMEOUT: Duration = Duration::from_secs(10);", "| `close_timeout` | 10 s |"),
         ("CACHE_BYTES: u64 = 64 << 20;", "| `cache_bytes` | 64 MiB |"),
         ("RECENT_BYTES: usize = 16 << 20;", "| `recent_bytes` | 16 MiB |"),
+        ("RAMP: Duration = Duration::from_secs(60);", "| `ramp` | 60 s |"),
         ("MODIFY_THREADS: usize = 2;", "| `modify_threads` | 2 |"),
     ] {
         assert!(config.contains(in_code), "the default has changed, and the README has not: {in_code}");

@@ -15,6 +15,7 @@ use crate::error::{Error, WriteToken};
 use crate::order::{Day, OrderNumber, SetId};
 use crate::pending::{Pending, Promise};
 use crate::replica::Version;
+use bytes::Bytes;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
@@ -85,6 +86,10 @@ pub(crate) trait Shard: Send + Sync + fmt::Debug {
 
     /// Gives up all days up to `day`, durably on a majority.
     fn raise_floor(&self, day: Day, deadline: Instant) -> Pending<()>;
+
+    /// Keeps `map` as the SET map, in place of the one before. Answers once it is durable on so many replicas that nobody can
+    /// claim this SET without seeing it.
+    fn spread_map(&self, map: Bytes, deadline: Instant) -> Pending<()>;
 
     /// Ends what is under way, within the close timeout.
     fn close(&self) -> Pending<()>;

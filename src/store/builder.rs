@@ -1,13 +1,13 @@
 //! Describing a store.
 
 use super::verify::{Finding, Verified};
-use super::{OrderStore, open, verify};
+use super::{OrderStore, find, open, verify};
 use crate::config::{self, BreakerSettings, ConfigError, Quorum, SetConfig, Settings};
 use crate::error::Error;
 use crate::time::{Clock, SystemClock};
 use crate::topology::Zone;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -140,6 +140,13 @@ impl Builder {
         self
     }
 
+    /// How long a SET that is added to a running store takes from a tenth of its share of new orders to all of it; see
+    /// [`OrderStore::add_set`]. Default 60 s, at most a day; 0: at once. Longer: a new SET shows its faults on fewer orders.
+    pub fn ramp(mut self, ramp: Duration) -> Builder {
+        self.settings.ramp = ramp;
+        self
+    }
+
     /// Opens the store, making what is not there yet. Blocks.
     ///
     /// # Errors
@@ -147,7 +154,8 @@ impl Builder {
     /// * [`Error::NoStore`]: no SET was added and none is found in the home.
     /// * [`Error::InUse`]: another process has a replica open.
     /// * [`Error::ForeignReplica`]: a directory holds a replica of another store, SET or place.
-    /// * [`Error::MapMismatch`]: the store remembers other SETs or another quorum.
+    /// * [`Error::MapMismatch`]: the store remembers other SETs, weights or zones or another quorum. A SET that is draining must be named, one that
+    ///   is retired must not.
     /// * [`Error::CannotForm`]: a new SET cannot be made on all of its replicas.
     /// * [`Error::System`]: the system gave no threads.
     ///
@@ -175,28 +183,34 @@ impl Builder {
             if self.sets[..at].iter().any(|other| other.id == set.id) {
                 return Err(ConfigError::DuplicateSet { set: set.id });
             }
-            config::check_weight(set.weight)?;
-            set.zone.clone()?;
-            if set.replicas.is_empty() || set.replicas.len() > usize::from(Quorum::N_MAX) {
-                let (given, n) = (set.replicas.len() as u64, Quorum::N_MAX);
-                return Err(ConfigError::OutOfRange { name: "replicas of a SET", given, min: 1, max: n.into() });
-            }
             // Where no quorum is given, whatever it will be: all SETs share it.
             let n = self.quorum.map_or(self.sets[0].replicas.len(), |quorum| usize::from(quorum.n()));
-            if set.replicas.len() != n {
-                let n = u8::try_from(n).unwrap_or(u8::MAX);
-                return Err(ConfigError::ReplicaCount { set: set.id, given: set.replicas.len(), n });
-            }
-            for dir in set.replicas.iter().filter_map(|replica| replica.dir.as_ref()) {
-                let dir = open::real_path(&open::below(self.home.as_deref(), dir));
-                if dirs.iter().any(|other| dir.starts_with(other) || other.starts_with(&dir)) {
-                    return Err(ConfigError::DuplicateDirectory { dir });
-                }
-                dirs.push(dir);
-            }
+            check_set(set, n, self.home.as_deref(), &mut dirs)?;
         }
         Ok(())
     }
+}
+
+/// Checks a SET against the N of the others and against the directories that are taken, to which it adds its own.
+pub(super) fn check_set(set: &SetConfig, n: usize, home: Option<&Path>, taken: &mut Vec<PathBuf>) -> Result<(), ConfigError> {
+    config::check_weight(set.weight)?;
+    set.zone.clone()?;
+    if set.replicas.is_empty() || set.replicas.len() > usize::from(Quorum::N_MAX) {
+        let (given, n) = (set.replicas.len() as u64, Quorum::N_MAX);
+        return Err(ConfigError::OutOfRange { name: "replicas of a SET", given, min: 1, max: n.into() });
+    }
+    if set.replicas.len() != n {
+        let n = u8::try_from(n).unwrap_or(u8::MAX);
+        return Err(ConfigError::ReplicaCount { set: set.id, given: set.replicas.len(), n });
+    }
+    for dir in set.replicas.iter().filter_map(|replica| replica.dir.as_ref()) {
+        let dir = find::real_path(&find::below(home, dir));
+        if taken.iter().any(|other| dir.starts_with(other) || other.starts_with(&dir)) {
+            return Err(ConfigError::DuplicateDirectory { dir });
+        }
+        taken.push(dir);
+    }
+    Ok(())
 }
 
 impl fmt::Debug for Builder {

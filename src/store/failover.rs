@@ -147,8 +147,9 @@ impl Inner {
     /// The one error that says what every SET said.
     fn attempts_of(&self, tried: &[(SetId, Error)]) -> Error {
         let mut attempts: Vec<Attempt> = tried.iter().filter_map(|(set, error)| Attempt::of(*set, error)).collect();
-        attempts.extend(self.unavailable(tried).map(|(set, retry_after)| Attempt::unavailable(set, retry_after)));
-        match &mut attempts[..] {
+        attempts.extend(self.unavailable(tried).into_iter().map(|(set, retry_after)| Attempt::unavailable(set, retry_after)));
+        match &attempts[..] {
+            [] => Error::NotAttempted { reason: NotAttempted::NoSetTakesOrders },
             [Attempt { reason, .. }] => Error::NotAttempted { reason: reason.clone() },
             _ => {
                 let retry_after = attempts.iter().filter_map(|attempt| attempt.reason.retry_after()).min();

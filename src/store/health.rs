@@ -1,22 +1,36 @@
 //! What becomes of calls tells how a SET is: outcomes are reported to its breakers, and the breakers have a say in where calls go.
 
 use super::Inner;
+use super::status::Told;
+use super::topology::Topology;
+use crate::config::Settings;
 use crate::error::{Error, NotAttempted};
 use crate::health::{Board, Outcome, Permit, SetHealth, Side};
 use crate::order::SetId;
 use crate::pending::Promise;
 use crate::set::{Order, Shard};
-use crate::topology::{SetMask, Zone};
+use crate::topology::SetMask;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
+
+/// What joins the SETs to their store.
+pub(super) struct Links {
+    shared: Arc<Shared>,
+    /// By id.
+    of: Box<[OnceLock<Arc<Link>>]>,
+}
+
+struct Shared {
+    board: Board,
+    /// Where the store's own clock begins.
+    origin: Instant,
+    store: OnceLock<Weak<Inner>>,
+}
 
 /// What joins one SET to its store.
 pub(super) struct Link {
     set: SetId,
-    board: Arc<Board>,
-    /// Where the board's clock began.
-    origin: Instant,
-    store: OnceLock<Weak<Inner>>,
+    shared: Arc<Shared>,
 }
 
 /// A SET that an order is sent to.
@@ -26,21 +40,48 @@ pub(super) struct Chosen {
     pub(super) permit: u64,
 }
 
+impl Links {
+    pub(super) fn new(settings: &Settings) -> Links {
+        let board = Board::new(settings.breaker, settings.in_flight_max);
+        let shared = Shared { board, origin: Instant::now(), store: OnceLock::new() };
+        Links { shared: Arc::new(shared), of: (0..=SetId::MAX.get()).map(|_| OnceLock::new()).collect() }
+    }
+
+    /// Tells the SETs their store, once there is one.
+    pub(super) fn join(&self, store: &Arc<Inner>) {
+        let _ = self.shared.store.set(Arc::downgrade(store));
+    }
+
+    /// The link of a SET that is there from now on.
+    pub(super) fn add(&self, set: SetId) -> Arc<Link> {
+        let link = self.of[usize::from(set.get())].get_or_init(|| {
+            self.shared.board.add(set, self.shared.now_ms());
+            Arc::new(Link { set, shared: Arc::clone(&self.shared) })
+        });
+        Arc::clone(link)
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = (SetId, &Arc<Link>)> {
+        self.of.iter().filter_map(OnceLock::get).map(|link| (link.set, link))
+    }
+
+    /// `None` for a SET that never was there.
+    pub(super) fn get(&self, set: SetId) -> Option<&Arc<Link>> {
+        self.of[usize::from(set.get())].get()
+    }
+}
+
+impl Shared {
+    /// Milliseconds since the store was opened, by a clock that nobody sets.
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
 impl Link {
-    /// `origin`: where the store's clock begins.
-    pub(super) fn new(set: SetId, board: Arc<Board>, origin: Instant) -> Link {
-        board.add(set, millis_since(origin));
-        Link { set, board, origin, store: OnceLock::new() }
-    }
-
-    /// Tells it the store, once there is one.
-    pub(super) fn join(&self, store: Weak<Inner>) {
-        let _ = self.store.set(store);
-    }
-
     /// `None` before the store is open, and when it is gone.
     pub(super) fn store(&self) -> Option<Arc<Inner>> {
-        self.store.get()?.upgrade()
+        self.shared.store.get()?.upgrade()
     }
 
     pub(super) fn set(&self) -> SetId {
@@ -48,12 +89,12 @@ impl Link {
     }
 
     fn now_ms(&self) -> u64 {
-        millis_since(self.origin)
+        self.shared.now_ms()
     }
 
     pub(super) fn health(&self) -> &SetHealth {
-        // `new` has added it; adding again changes nothing.
-        self.board.get(self.set).unwrap_or_else(|| self.board.add(self.set, self.now_ms()))
+        // It was added with the link; adding again changes nothing.
+        self.shared.board.get(self.set).unwrap_or_else(|| self.shared.board.add(self.set, self.now_ms()))
     }
 
     /// Leave to make a call; kept as a number in whatever is under way.
@@ -69,7 +110,7 @@ impl Link {
 
     pub(super) fn report(&self, side: Side, permit: u64, outcome: Outcome) {
         let now_ms = self.now_ms();
-        let others_are_well = || self.board.others_are_well(self.set, side, now_ms);
+        let others_are_well = || self.shared.board.others_are_well(self.set, side, now_ms);
         self.health().gate(side).report(Permit::from_raw(permit), outcome, now_ms, others_are_well);
     }
 
@@ -78,7 +119,7 @@ impl Link {
         let now_ms = self.now_ms();
         let health = self.health();
         health.budget.earn(good.into());
-        let mut batch = health.writes.batch(now_ms, || self.board.others_are_well(self.set, Side::Writes, now_ms));
+        let mut batch = health.writes.batch(now_ms, || self.shared.board.others_are_well(self.set, Side::Writes, now_ms));
         for at in 0..good {
             batch.report(Permit::from_raw(permit), if at < slow { Outcome::Slow } else { Outcome::Good });
         }
@@ -108,7 +149,7 @@ impl Link {
         let (link, began_ms) = (Arc::clone(self), self.now_ms());
         Promise::calling(move |answer| {
             let outcome = match &answer {
-                Ok(_) => link.board.worked(link.now_ms().saturating_sub(began_ms)),
+                Ok(_) => link.shared.board.worked(link.now_ms().saturating_sub(began_ms)),
                 Err(error) => said(error),
             };
             link.report(side, permit, outcome);
@@ -135,42 +176,47 @@ fn said(error: &Error) -> Outcome {
     }
 }
 
-fn millis_since(origin: Instant) -> u64 {
-    u64::try_from(origin.elapsed().as_millis()).unwrap_or(u64::MAX)
-}
-
 impl Inner {
     /// Milliseconds since the store was opened, by a clock that nobody sets.
     pub(super) fn now_ms(&self) -> u64 {
-        millis_since(self.began)
+        self.links.shared.now_ms()
     }
 
-    fn chosen(&self, place: usize, permit: u64) -> Chosen {
-        Chosen { shard: Arc::clone(&self.shards[place]), link: Arc::clone(&self.links[place]), permit }
+    fn link(&self, set: SetId) -> Result<&Arc<Link>, Error> {
+        self.links.get(set).ok_or(Error::UnknownSet { set })
     }
 
     /// A SET for a new order that was not tried yet: one that has to be probed, else by zone, weight and room among those whose
     /// breaker is closed.
     pub(super) fn choose(&self, tried: &[(SetId, Error)]) -> Option<Chosen> {
+        let topology = self.topology.load();
         let mut passed: SetMask = tried.iter().map(|(set, _)| *set).collect();
-        if let Some(place) = self.board.take_wanted().and_then(|set| self.place_of(set))
-            && !passed.contains(self.links[place].set)
-            && let Ok(permit) = self.links[place].admit(Side::Writes)
+        if let Some(set) = self.links.shared.board.take_wanted()
+            && !passed.contains(set)
+            && let Some(chosen) = self.admitted(&topology, set)
         {
-            return Some(self.chosen(place, permit));
+            return Some(chosen);
         }
-        let failed_in = tried.last().and_then(|(set, _)| self.zone_of(*set));
+        let failed_in = tried.last().and_then(|(set, _)| topology.map.get(*set)?.zone.as_ref());
         let now_ms = self.now_ms();
         // Each turn passes one SET by, so this ends.
         loop {
-            let load = |place: usize| self.shards[place].load();
-            let may = |place: usize| self.may_take(place, now_ms);
-            let place = self.choice.pick(fastrand::u64(..), &passed, failed_in, load, may)?;
-            match self.links[place].admit(Side::Writes) {
-                Ok(permit) => return Some(self.chosen(place, permit)),
-                Err(_) => passed.insert(self.links[place].set),
+            let load = |place: usize| topology.shards[place].load();
+            let may = |place: usize| self.may_take(topology.shards[place].id(), now_ms);
+            let place = topology.choice.pick(fastrand::u64(..), &passed, failed_in, load, may)?;
+            let set = topology.shards[place].id();
+            match self.admitted(&topology, set) {
+                Some(chosen) => return Some(chosen),
+                None => passed.insert(set),
             }
         }
+    }
+
+    fn admitted(&self, topology: &Topology, set: SetId) -> Option<Chosen> {
+        let takes_orders = topology.map.get(set).is_some_and(|entry| entry.state.takes_orders());
+        let (shard, link) = (topology.shard(set).ok().filter(|_| takes_orders)?, self.links.get(set)?);
+        let permit = link.admit(Side::Writes).ok()?;
+        Some(Chosen { shard: Arc::clone(shard), link: Arc::clone(link), permit })
     }
 
     /// Leave for a call to an order's SET, and the promise by which its outcome is heard of.
@@ -191,8 +237,8 @@ impl Inner {
     }
 
     /// Whether its breaker lets orders through; while that is coming back, only its share of them.
-    fn may_take(&self, place: usize, now_ms: u64) -> bool {
-        match self.links[place].health().writes.share_permille(now_ms) {
+    fn may_take(&self, set: SetId, now_ms: u64) -> bool {
+        match self.links.get(set).map_or(0, |link| link.health().writes.share_permille(now_ms)) {
             0 => false,
             1_000 => true,
             share => fastrand::u32(..1_000) < share,
@@ -201,55 +247,52 @@ impl Inner {
 
     /// Whether a create that is late on `set` could be tried elsewhere now.
     pub(super) fn has_alternative(&self, set: SetId) -> bool {
-        let now_ms = self.now_ms();
-        let is_well = |place: usize| {
-            let link = &self.links[place];
-            link.set != set && link.health().writes.share_permille(now_ms) > 0 && self.shards[place].load() < 1_000
+        let (now_ms, topology) = (self.now_ms(), self.topology.load());
+        let is_paid = self.links.get(set).is_some_and(|link| link.health().budget.attempts() > 0);
+        let is_well = |other: SetId| {
+            let has_room = topology.shard(other).is_ok_and(|shard| shard.load() < 1_000);
+            has_room && self.links.get(other).is_some_and(|link| link.health().writes.share_permille(now_ms) > 0)
         };
-        let is_paid = self.place_of(set).is_some_and(|place| self.links[place].health().budget.attempts() > 0);
-        is_paid && self.taking().any(is_well)
+        is_paid && taking(&topology).any(|other| other != set && is_well(other))
     }
 
     /// The SETs that were not asked, as their breakers are open, and when they may be again.
-    pub(super) fn unavailable<'a>(&'a self, tried: &'a [(SetId, Error)]) -> impl Iterator<Item = (SetId, Duration)> + 'a {
-        let now_ms = self.now_ms();
-        let untried = self.taking().filter(|place| tried.iter().all(|(set, _)| *set != self.links[*place].set));
-        untried.map(move |place| {
-            let link = &self.links[place];
-            (link.set, Duration::from_millis(link.health().writes.retry_after_ms(now_ms)))
-        })
+    pub(super) fn unavailable(&self, tried: &[(SetId, Error)]) -> Vec<(SetId, Duration)> {
+        let (now_ms, topology) = (self.now_ms(), self.topology.load());
+        let untried = taking(&topology).filter(|set| tried.iter().all(|(tried, _)| tried != set));
+        let linked = untried.filter_map(|set| self.links.get(set));
+        linked.map(|link| (link.set, Duration::from_millis(link.health().writes.retry_after_ms(now_ms)))).collect()
+    }
+
+    /// What is known here of a SET.
+    pub(super) fn told(&self, set: SetId) -> Told {
+        // Every SET of a topology was added here before.
+        let link = self.links.add(set);
+        let (now_ms, health) = (self.now_ms(), link.health());
+        let notes_waiting = self.voids.lock().waiting(|number| number.set_id() == set);
+        Told { writes: health.writes.status(now_ms), reads: health.reads.status(now_ms), notes_waiting }
     }
 
     /// Whether a number of that SET may be ended now.
     pub(super) fn may_end(&self, set: SetId) -> bool {
-        self.place_of(set).is_some_and(|place| self.links[place].health().writes.is_closed())
+        self.links.get(set).is_some_and(|link| link.health().writes.is_closed())
     }
+}
 
-    /// What is to be done some times a second. Says whether there is more.
-    pub(super) fn look_after(self: &Arc<Inner>) {
-        self.deliver_voids();
-        let mut idle = Vec::new();
-        self.board.tick(self.now_ms(), |set, side| idle.push((set, side)));
-        for (set, side) in idle {
-            let Some(place) = self.place_of(set) else { continue };
-            let Ok(permit) = self.links[place].admit(side) else { continue };
-            let promise = self.links[place].watched(side, permit, Promise::calling(|_: Result<(), Error>| ()));
-            self.shards[place].probe(Instant::now() + self.settings.breaker.probe_timeout, promise);
-        }
+/// Lets time pass for the breakers, and tries SETs that nobody sends anything to. A chore of the keeper.
+pub(super) fn look_after(store: &Arc<Inner>, now: Instant) -> Option<Instant> {
+    let mut idle = Vec::new();
+    store.links.shared.board.tick(store.now_ms(), |set, side| idle.push((set, side)));
+    for (set, side) in idle {
+        let (Some(link), Ok(shard)) = (store.links.get(set), store.shard(set)) else { continue };
+        let Ok(permit) = link.admit(side) else { continue };
+        let promise = link.watched(side, permit, Promise::calling(|_: Result<(), Error>| ()));
+        shard.probe(now + store.settings.breaker.probe_timeout, promise);
     }
+    Some(now + super::keeper::EVERY)
+}
 
-    fn place_of(&self, set: SetId) -> Option<usize> {
-        let place = usize::from(self.route[usize::from(set.get())]);
-        (place < self.shards.len()).then_some(place)
-    }
-
-    fn zone_of(&self, set: SetId) -> Option<&Zone> {
-        self.map.get(set)?.zone.as_ref()
-    }
-
-    /// The places of the SETs that take new orders.
-    fn taking(&self) -> impl Iterator<Item = usize> + '_ {
-        let takes = |set: SetId| self.map.get(set).is_some_and(|entry| entry.state.takes_orders());
-        (0..self.shards.len()).filter(move |place| takes(self.links[*place].set))
-    }
+/// The SETs that take new orders.
+fn taking(topology: &Topology) -> impl Iterator<Item = SetId> + '_ {
+    topology.map.serving().filter(|entry| entry.state.takes_orders()).map(|entry| entry.id)
 }

@@ -3,13 +3,18 @@
 mod builder;
 mod create;
 mod failover;
+mod find;
+mod form;
+mod grow;
 mod health;
 mod keeper;
+mod maps;
 mod modify;
 mod open;
 mod read;
 mod scan;
 mod status;
+mod topology;
 mod verify;
 mod voids;
 
@@ -21,18 +26,24 @@ pub use scan::Scan;
 pub use status::{SetStatus, Status};
 pub use verify::{Finding, Verified, Where};
 
-use self::health::Link;
+use self::grow::{Changes, Ramps};
+use self::health::Links;
+use self::keeper::Bell;
+use self::topology::{Found, Topology};
 use crate::config::Settings;
 use crate::error::{Error, WriteToken};
 use crate::heal::Notes;
-use crate::health::{Board, Side};
+use crate::health::Side;
 use crate::order::{Day, OrderNumber, SetId};
 use crate::pending::{Pending, Promise, is_ours};
 use crate::replica::Version;
-use crate::set::{Change, Compared, Modified, Order, Page, Placed, Resolved, Shard, Strength};
-use crate::topology::{Candidate, Choice, FULL_SHARE, SetMap, Zone};
+use crate::set::{Change, Compared, Modified, Order, Page, Placed, Resolved, Strength};
+use crate::time::Clock;
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use std::fmt;
+use std::ops::Deref;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -54,87 +65,68 @@ use std::time::{Duration, Instant};
 /// ```
 #[derive(Clone)]
 pub struct OrderStore {
-    inner: Arc<Inner>,
-    #[expect(dead_code, reason = "it closes the store when the last handle lets go of it")]
-    open: Arc<Open>,
+    inner: Arc<Open>,
 }
 
-/// What all handles share and no thread of the store holds: the store closes when it is dropped, on the thread that drops it.
-struct Open {
-    inner: Arc<Inner>,
-}
+/// What the handles share. When the last of them is dropped the store closes, whoever else still looks into it.
+struct Open(Arc<Inner>);
 
+/// What everybody shares who does something for the store, its own threads too.
 struct Inner {
     store: u128,
-    map: SetMap,
     settings: Settings,
-    /// By id.
-    shards: Vec<Arc<dyn Shard>>,
-    links: Vec<Arc<Link>>,
-    board: Arc<Board>,
+    home: Option<PathBuf>,
+    clock: Arc<dyn Clock>,
+    /// Swapped whole, by whoever holds `ramps`.
+    topology: ArcSwap<Topology>,
+    /// Held while the map is changed, which takes as long as the disks do. Before `ramps`.
+    changes: Mutex<Changes>,
+    ramps: Mutex<Ramps>,
+    bell: Arc<Bell>,
+    /// Set under `ramps`, before the SETs in use are closed.
+    closing: AtomicBool,
+    links: Arc<Links>,
     voids: Mutex<Notes>,
-    is_closed: AtomicBool,
-    /// Where the store's own clock begins.
-    began: Instant,
-    /// The place in `shards` by SET id, `NO_SET` where there is none: routing is one look-up.
-    route: Box<[u16; 1000]>,
-    choice: Choice,
 }
-
-const NO_SET: u16 = u16::MAX;
 
 impl Inner {
     fn new(
         store: u128,
-        map: SetMap,
-        local: Option<&Zone>,
         settings: Settings,
-        shards: Vec<Arc<dyn Shard>>,
-        links: Vec<Arc<Link>>,
-        board: Arc<Board>,
-        began: Instant,
+        home: Option<PathBuf>,
+        clock: Arc<dyn Clock>,
+        topology: Topology,
+        links: Arc<Links>,
     ) -> Inner {
-        let mut route = Box::new([NO_SET; 1000]);
-        for (place, shard) in (0u16..).zip(&shards) {
-            route[usize::from(shard.id().get())] = place;
-        }
-        let candidates = shards.iter().enumerate().filter_map(|(place, shard)| {
-            let entry = map.get(shard.id()).filter(|entry| entry.state.takes_orders())?;
-            Some(Candidate { place, id: entry.id, weight: entry.weight, share: FULL_SHARE, zone: entry.zone.clone() })
-        });
-        let choice = Choice::new(candidates, local);
         Inner {
             store,
-            map,
             settings,
-            shards,
+            home,
+            clock,
+            topology: ArcSwap::from_pointee(topology),
+            changes: Mutex::default(),
+            ramps: Mutex::new(Ramps::new(Instant::now())),
+            bell: Arc::default(),
+            closing: AtomicBool::new(false),
             links,
-            board,
             voids: Mutex::default(),
-            is_closed: AtomicBool::new(false),
-            began,
-            route,
-            choice,
         }
     }
 
-    fn shard(&self, set: SetId) -> Result<&dyn Shard, Error> {
-        let place = usize::from(self.route[usize::from(set.get())]);
-        self.shards.get(place).map(|shard| &**shard).ok_or(Error::UnknownSet { set })
+    /// The SET, for the length of a call.
+    fn shard(&self, set: SetId) -> Result<Found, Error> {
+        Found::new(self.topology.load(), set)
     }
 
-    fn link(&self, set: SetId) -> Result<&Arc<Link>, Error> {
-        let place = usize::from(self.route[usize::from(set.get())]);
-        self.links.get(place).ok_or(Error::UnknownSet { set })
-    }
-
-    fn close_all(&self) -> Vec<Pending<()>> {
-        self.is_closed.store(true, Ordering::Release);
-        self.shards.iter().map(|shard| shard.close()).collect()
-    }
-
-    fn is_closed(&self) -> bool {
-        self.is_closed.load(Ordering::Acquire)
+    /// Begins to close every SET.
+    fn close(&self) -> Vec<Pending<()>> {
+        {
+            // Whoever puts a SET in use holds it: either that one sees that the store closes, or its SET is seen here.
+            let _ramps = self.ramps.lock();
+            self.closing.store(true, Ordering::Release);
+        }
+        self.bell.end();
+        self.topology.load().shards.iter().map(|shard| shard.close()).collect()
     }
 
     /// When an operation called now must have ended.
@@ -146,11 +138,6 @@ impl Inner {
 }
 
 impl OrderStore {
-    fn of(inner: Arc<Inner>) -> OrderStore {
-        let open = Arc::new(Open { inner: Arc::clone(&inner) });
-        OrderStore { inner, open }
-    }
-
     /// How a store is described and opened.
     #[must_use = "a builder does nothing before `open`"]
     pub fn builder() -> Builder {
@@ -171,7 +158,7 @@ impl OrderStore {
     /// # Errors
     /// As for [`OrderStore::create`].
     pub fn create_with(&self, payload: impl AsRef<[u8]>, options: CreateOptions) -> Pending<Placed> {
-        create::create(&self.inner, payload.as_ref(), &options)
+        create::create(&self.inner.0, payload.as_ref(), &options)
     }
 
     /// Creates an order for each payload and gives the answers in input order, with a bounded window under way.
@@ -197,8 +184,8 @@ impl OrderStore {
     /// was acknowledged before it.
     ///
     /// # Errors
-    /// Through the [`Pending`]: [`Error::UnknownSet`]; [`Error::SetUnavailable`], at once, while nothing is sent to a SET that is not
-    /// well; [`Error::QuorumLost`], [`Error::DeadlineExceeded`] and [`Error::Unconfirmed`] when too few replicas answered; [`Error::Corrupt`] and [`Error::Diverged`] when what they
+    /// Through the [`Pending`]: [`Error::UnknownSet`]; [`Error::QuorumLost`], [`Error::DeadlineExceeded`] and
+    /// [`Error::Unconfirmed`] when too few replicas answered; [`Error::Corrupt`] and [`Error::Diverged`] when what they
     /// hold cannot be believed; [`Error::NotAttempted`] when too much is under way; [`Error::Closed`].
     pub fn get(&self, number: OrderNumber) -> Pending<Option<Order>> {
         self.get_with(number, ReadOptions::strong())
@@ -410,16 +397,14 @@ impl OrderStore {
     /// All that an operator asks. Never blocks.
     #[must_use]
     pub fn status(&self) -> Status {
+        let topology = self.inner.topology.load();
+        let sets = topology.map.serving().zip(&topology.shards);
         Status {
             store: format!("{:032x}", self.inner.store),
-            map_version: self.inner.map.version,
-            quorum: self.inner.map.quorum,
-            sets: self
-                .inner
-                .shards
-                .iter()
-                .filter_map(|shard| Some(SetStatus::of(self.inner.map.get(shard.id())?, shard.status())))
-                .collect(),
+            map_version: topology.map.version,
+            quorum: topology.map.quorum,
+            sets: sets.map(|(entry, shard)| SetStatus::of(entry, shard.status(), &self.inner.told(entry.id))).collect(),
+            alarms: self.inner.voids.lock().alarms().collect(),
         }
     }
 
@@ -429,12 +414,12 @@ impl OrderStore {
     /// # Errors
     /// [`Error::Closed`] when the store is closed before.
     pub fn compared(&self) -> Pending<Compared> {
-        read::all_compared(self.inner.shards.iter().map(|shard| shard.compared()).collect())
+        read::all_compared(self.inner.topology.load().shards.iter().map(|shard| shard.compared()).collect())
     }
 
     /// Says that the clock is right although it jumped by more than a day, for every SET.
     pub fn accept_clock(&self) {
-        for shard in &self.inner.shards {
+        for shard in &self.inner.topology.load().shards {
             shard.accept_clock();
         }
     }
@@ -448,7 +433,7 @@ impl OrderStore {
     /// and raising it again is safe.
     pub fn raise_floor(&self, day: Day) -> Pending<()> {
         let deadline = self.inner.deadline(None);
-        read::all_ended(self.inner.shards.iter().map(|shard| shard.raise_floor(day, deadline)).collect())
+        read::all_ended(self.inner.topology.load().shards.iter().map(|shard| shard.raise_floor(day, deadline)).collect())
     }
 
     /// Ends what is under way and closes, within the close timeout. Afterwards every call is [`Error::Closed`].
@@ -457,7 +442,15 @@ impl OrderStore {
     /// # Errors
     /// [`Error::System`] when a replica in use could not end cleanly; what was acknowledged is safe all the same.
     pub fn close(&self) -> Pending<()> {
-        read::all_ended(self.inner.close_all())
+        read::all_ended(self.inner.close())
+    }
+}
+
+impl Deref for Open {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
     }
 }
 
@@ -474,12 +467,12 @@ fn pending<T>(leave: impl FnOnce(Promise<T>) -> Result<Promise<T>, Error>, call:
 impl Drop for Open {
     /// Closes, and waits for it within the close timeout.
     fn drop(&mut self) {
-        let closing = self.inner.close_all();
+        let closing = self.0.close();
         // The last handle may be dropped by a waker, on a thread of this store: that one must not wait for itself.
         if is_ours() {
             return;
         }
-        let until = Instant::now() + self.inner.settings.close_timeout + Duration::from_secs(1);
+        let until = Instant::now() + self.settings.close_timeout + Duration::from_secs(1);
         for pending in closing {
             let _ = pending.wait_timeout(until.saturating_duration_since(Instant::now()));
         }
@@ -488,6 +481,6 @@ impl Drop for Open {
 
 impl fmt::Debug for OrderStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OrderStore").field("map", &self.inner.map).finish_non_exhaustive()
+        f.debug_struct("OrderStore").field("map", &self.inner.topology.load().map).finish_non_exhaustive()
     }
 }

@@ -1,7 +1,9 @@
 //! What an operator asks.
 
 use crate::config::Quorum;
-use crate::order::{Day, SetId};
+use crate::health::{BreakerState, GateStatus};
+use crate::order::{Day, OrderNumber, SetId};
+use crate::replica::Version;
 use crate::set::{Compared, ReplicaStatus, ShardStatus};
 use crate::topology::{MapEntry, SetState, Zone};
 
@@ -17,6 +19,16 @@ pub struct Status {
     pub quorum: Quorum,
     /// By id. Those that are retired are not among them.
     pub sets: Vec<SetStatus>,
+    /// Numbers that were given up, and that somebody was told of all the same: each stands beside the order that was placed
+    /// instead, at the version named. They are left alone; the operator decides which of the two counts.
+    pub alarms: Vec<(OrderNumber, Version)>,
+}
+
+/// What the store knows of a SET beside what that says of itself.
+pub(super) struct Told {
+    pub(super) writes: GateStatus,
+    pub(super) reads: GateStatus,
+    pub(super) notes_waiting: usize,
 }
 
 /// The state of a SET.
@@ -39,6 +51,14 @@ pub struct SetStatus {
     pub lease_left: u64,
     /// Why it takes no new orders, if it takes none.
     pub closed_for_creates: Option<String>,
+    /// The breaker for creates and changes.
+    pub writes: BreakerState,
+    /// How often that one opened by itself since the store was opened.
+    pub writes_opened: u64,
+    /// The breaker for reads.
+    pub reads: BreakerState,
+    /// Its numbers that were given up and are not known to be void on all N replicas yet.
+    pub notes_waiting: usize,
     /// Operations under way.
     pub in_flight: usize,
     /// Their bytes.
@@ -53,8 +73,12 @@ pub struct SetStatus {
 
 impl SetStatus {
     /// What the map says of a SET, and what it says of itself.
-    pub(super) fn of(entry: &MapEntry, shard: ShardStatus) -> SetStatus {
+    pub(super) fn of(entry: &MapEntry, shard: ShardStatus, health: &Told) -> SetStatus {
         SetStatus {
+            writes: health.writes.state,
+            writes_opened: health.writes.opened,
+            reads: health.reads.state,
+            notes_waiting: health.notes_waiting,
             id: entry.id,
             state: entry.state,
             weight: entry.weight,

@@ -1,6 +1,6 @@
 //! Reading every record of every replica of a closed store.
 
-use super::{Builder, open};
+use super::{Builder, find};
 use crate::error::Error;
 use crate::order::{Day, OrderNumber, SetId};
 use crate::replica::{Record, Replica, ReplicaError, ScanLimit, Scanned, Standing};
@@ -62,8 +62,9 @@ impl fmt::Display for Finding {
 /// See [`Builder::verify`].
 pub(super) fn verify(builder: Builder, mut report: impl FnMut(Finding)) -> Result<Verified, Error> {
     builder.check()?;
-    let plan = open::plan(&builder)?;
-    let survey = open::survey(&plan, &builder, false)?;
+    let plan = find::plan(&builder)?;
+    let opened = find::open_all(&plan, false, builder.settings.cache_bytes, builder.settings.open_timeout);
+    let survey = find::survey(&plan, opened, None)?;
     if !survey.formed {
         return Err(Error::NoStore { home: builder.home.unwrap_or_default() });
     }

@@ -1,6 +1,6 @@
 //! Making given-up numbers void: what is owed is tried in the background, at a limited rate, until all replicas hold it.
 
-use super::Inner;
+use super::{Inner, keeper};
 use crate::error::Error;
 use crate::heal::Tried;
 use crate::order::OrderNumber;
@@ -20,31 +20,28 @@ impl Inner {
     pub(super) fn owe_void(&self, number: OrderNumber, version: Version) {
         self.voids.lock().owe(number, version, self.now_ms());
     }
+}
 
-    /// Begins what is due. Returns whether anything waits.
-    pub(super) fn deliver_voids(self: &Arc<Inner>) -> bool {
-        let mut voids = self.voids.lock();
-        if voids.is_empty() {
-            return false;
+/// Begins what is due. A chore of the keeper.
+pub(super) fn deliver(inner: &Arc<Inner>, now: Instant) -> Option<Instant> {
+    let mut voids = inner.voids.lock();
+    let due = voids.take_due(inner.now_ms(), BATCH, |number| inner.may_end(number.set_id()));
+    drop(voids);
+    for (number, version) in due {
+        let store = Arc::downgrade(inner);
+        let promise = Promise::calling(move |result: Result<Ending, Error>| {
+            let Some(store) = store.upgrade() else { return };
+            let tried = match result {
+                Ok(Ending::Void { everywhere }) => Tried::Void { everywhere },
+                Ok(Ending::Alive(version)) => Tried::Alive(version),
+                Err(_) => Tried::Failed,
+            };
+            store.voids.lock().tried(number, tried, store.now_ms());
+        });
+        match inner.shard(number.set_id()) {
+            Ok(shard) => shard.end(number, version, now + PATIENCE, promise),
+            Err(error) => promise.complete(Err(error)),
         }
-        let due = voids.take_due(self.now_ms(), BATCH, |number| self.may_end(number.set_id()));
-        drop(voids);
-        for (number, version) in due {
-            let store = Arc::downgrade(self);
-            let promise = Promise::calling(move |result: Result<Ending, Error>| {
-                let Some(store) = store.upgrade() else { return };
-                let tried = match result {
-                    Ok(Ending::Void { everywhere }) => Tried::Void { everywhere },
-                    Ok(Ending::Alive(version)) => Tried::Alive(version),
-                    Err(_) => Tried::Failed,
-                };
-                store.voids.lock().tried(number, tried, store.now_ms());
-            });
-            match self.shard(number.set_id()) {
-                Ok(shard) => shard.end(number, version, Instant::now() + PATIENCE, promise),
-                Err(error) => promise.complete(Err(error)),
-            }
-        }
-        true
     }
+    Some(now + keeper::EVERY)
 }

@@ -2,8 +2,8 @@
 
 use ordermint::testing::{FaultControl, Faulty, ManualClock};
 use ordermint::{
-    Builder, Day, Error, Group, Kind, Lookup, MemoryReplica, Order, OrderNumber, OrderStore, Pending, Quorum, Record, Replica,
-    ReplicaError, ReplicaState, ReplicaStatus, SetConfig, SetId, SetStatus, Version, Write,
+    BreakerSettings, Builder, Day, Error, Group, Kind, Lookup, MemoryReplica, Order, OrderNumber, OrderStore, Pending, Quorum,
+    Record, Replica, ReplicaError, ReplicaState, ReplicaStatus, SetConfig, SetId, SetStatus, Version, Write,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -58,7 +58,10 @@ impl Bench {
 
     /// Without recent orders in memory: what is told here is what the replicas say.
     pub(crate) fn builder(&self) -> Builder {
-        OrderStore::builder().quorum(self.quorum).clock(self.clock.clone()).recent_bytes(0).add_set(self.config())
+        // Nor do breakers cut a story short: what they do is told elsewhere.
+        let patient = BreakerSettings::new().failures_in_a_row(10_000).window(Duration::from_secs(10), 1_000_000);
+        let builder = OrderStore::builder().quorum(self.quorum).clock(self.clock.clone()).recent_bytes(0).breaker(patient);
+        builder.add_set(self.config())
     }
 
     pub(crate) fn open(&self) -> OrderStore {

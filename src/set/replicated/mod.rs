@@ -5,7 +5,7 @@
 //! only mint, queue and leave (`writes/`, `reads/`).
 //!
 //! Locks, in the order in which they may be held together: submit, then one of {roles, a queue, missed writes, a create's state,
-//! mint state, mail, notifier, turns, doubts}; a page's state, then submit, doubts, recent orders or a read's state; a read's state,
+//! mint state, mail, notifier, turns, doubts}; the SET map or the floor asked for, then a queue; a page's state, then submit, doubts, recent orders or a read's state; a read's state,
 //! then one of {roles, queue, ranges, timers, notifier}; turns, then a batch; roles (`Core::roles`), then a lane's role. No lock is
 //! held while a replica is called, or a waker, or a closure.
 
@@ -67,7 +67,8 @@ pub(crate) struct Seed {
     /// The last day given up.
     pub(crate) floor: Option<Day>,
     /// What every replica of the SET keeps and none may lose for good, since no order is written without it: the SET map.
-    pub(crate) map: (String, Bytes),
+    /// The key it is kept under, and its bytes; `None` where no replica could say them.
+    pub(crate) map: (String, Option<Bytes>),
 }
 
 /// The handle of a SET kept by quorum.
@@ -92,7 +93,8 @@ pub(crate) struct Core {
     /// The lanes that vote, as bits; derived from their roles, by whoever holds `roles`.
     voting: AtomicU16,
     roles: Mutex<()>,
-    map: (String, Bytes),
+    /// The SET map: its key, and its bytes as they are now.
+    map: (String, Mutex<Option<Bytes>>),
     submit: Mutex<Submit>,
     /// Set under the submit lock, read without it.
     closed_to_new: AtomicBool,
@@ -151,7 +153,7 @@ impl ReplicatedSet {
             lanes,
             voting: AtomicU16::new(0),
             roles: Mutex::default(),
-            map,
+            map: (map.0, Mutex::new(map.1)),
             submit: Mutex::default(),
             closed_to_new: AtomicBool::new(false),
             turns: Turns::default(),
@@ -464,6 +466,10 @@ impl Shard for ReplicatedSet {
 
     fn raise_floor(&self, day: Day, deadline: Instant) -> Pending<()> {
         self.core.raise_floor(day, deadline)
+    }
+
+    fn spread_map(&self, map: Bytes, deadline: Instant) -> Pending<()> {
+        self.core.spread_map(map, deadline)
     }
 
     fn close(&self) -> Pending<()> {

@@ -9,3 +9,4 @@ pub(super) mod open;
 pub(super) mod probe;
 pub(super) mod regroup;
 pub(super) mod reopen;
+pub(super) mod spread;

@@ -287,7 +287,10 @@ impl Regroup {
         for index in asked.iter() {
             let lane = core.lane(index);
             let newcomer = newcomers.iter().find(|newcomer| newcomer.index == index);
-            let (map, readmit) = (newcomer.map(|_| core.map.clone()), newcomer.is_some_and(|newcomer| newcomer.limbo.is_some()));
+            let (map, readmit) = (
+                newcomer.and_then(|_| core.map.1.lock().clone().map(|map| (core.map.0.clone(), map))),
+                newcomer.is_some_and(|newcomer| newcomer.limbo.is_some()),
+            );
             lane.tell_step("it takes a new epoch");
             let Some(post) = core.poster() else { return };
             let run = Box::new(move |lane: &Lane, replica: &dyn Replica| {
@@ -437,6 +440,7 @@ impl Claim {
         for newcomer in &self.newcomers {
             leases.hand_over(&core.lane(newcomer.index));
             core.hand_over_floor(&core.lane(newcomer.index));
+            core.hand_over_map(&core.lane(newcomer.index));
         }
         compare.restart(core, leases.marks());
         core.post(Event::Wake);

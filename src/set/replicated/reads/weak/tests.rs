@@ -9,7 +9,6 @@ use crate::set::replicated::lanes::lane::Role;
 use crate::set::replicated::{LaneSeed, ReplicatedSet, Seed};
 use crate::set::{Caller, FailedCreate, Listener, Shard};
 use crate::testing::{FaultControl, Faulty, ManualClock};
-use bytes::Bytes;
 use std::time::Duration;
 
 const STRONG: Reading = Reading { strength: Strength::Strong, at_least: None };
@@ -77,7 +76,7 @@ fn planted() -> (ReplicatedSet, Vec<FaultControl>) {
         clock: Arc::new(ManualClock::at_noon(day())),
         listener: Arc::new(Nobody),
         epoch: 1,
-        map: ("map".to_owned(), Bytes::new()),
+        map: ("map".to_owned(), None),
         lanes: lanes.collect(),
         lease_marks: Vec::new(),
         floor: None,

@@ -405,7 +405,7 @@ impl fmt::Debug for Faults {
 mod tests {
     use super::*;
     use crate::order::SetId;
-    use crate::replica::{Kind, MemoryReplica, Record, Version, Write};
+    use crate::replica::{Kind, MemoryReplica, Origin, Record, RequestKey, Version, Write};
     use std::panic::{AssertUnwindSafe, catch_unwind};
     use std::thread;
 
@@ -466,6 +466,37 @@ mod tests {
         faults.panic_applies(1);
         assert!(catch_unwind(AssertUnwindSafe(|| faulty.apply(&group(&[1])))).is_err());
         assert_eq!(faulty.get(number(1)), Ok(Lookup::Absent));
+    }
+
+    /// It is lied about as `get` lies about it.
+    #[test]
+    fn the_index_fails_as_reads_do_and_tells_no_more_than_they() {
+        let (faulty, honest, faults) = pair();
+        let origin = Origin {
+            request_key: RequestKey::new(b"key", b"value"),
+            unverified: vec![SetId::from_checked(8)],
+            ..Origin::default()
+        };
+        let mut noted = Group::new(1);
+        for at in 1..=4 {
+            let version = Version { epoch: 1, counter: at };
+            let (value, origin) = (Bytes::from_static(b"value"), Some(Arc::new(origin.clone())));
+            let record = Record { kind: Kind::Order, version, generation: 0, value, origin };
+            noted.push(Write::new(number(at), &record, true)).expect("room");
+        }
+        honest.apply(&noted).expect("applied");
+        faults.fail_reads(2);
+        assert!(faulty.keyed(b"key", Day::MIN).is_err() && faulty.noted(None, 9).is_err());
+        assert_eq!(faulty.keyed(b"key", Day::MIN), honest.keyed(b"key", Day::MIN));
+        assert_eq!(faulty.noted(None, 9), honest.noted(None, 9));
+        assert_eq!(faults.reads(), 4);
+        faults.forget(number(2));
+        faults.damage_reads_of(number(3));
+        assert_eq!(faulty.keyed(b"key", Day::MIN), Ok([1, 3, 4].map(number).to_vec()));
+        let page = faulty.noted(None, 2).expect("noted");
+        assert_eq!(page.iter().map(|noted| noted.number).collect::<Vec<_>>(), [1, 3].map(number));
+        assert_eq!(page.iter().map(|noted| noted.unverified.len()).collect::<Vec<_>>(), [1, 0]);
+        assert_eq!(faulty.noted(Some(number(3)), 2).map(|noted| noted.len()), Ok(1));
     }
 
     #[test]

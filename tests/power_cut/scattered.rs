@@ -8,11 +8,13 @@ use crate::process::Task;
 use crate::verdict::Verdict;
 use crate::{Result, process};
 use ordermint::{
-    Day, Group, Identity, Kind, Lookup, OpenReplica, OrderNumber, Record, Replica, SetId, SledReplica, Standing, Version, Write,
+    Day, Group, Identity, Kind, Lookup, OpenReplica, OrderNumber, Origin, Record, Replica, RequestKey, SetId, SledReplica,
+    Standing, Version, Write,
 };
 use std::collections::{BTreeMap, HashSet};
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// Numbers that there are before one is written for the second time.
 const FIRST_NUMBERS: u64 = 2_000;
@@ -32,7 +34,15 @@ fn record(seed: u64, sequence: u64, version: Version) -> Record {
     let mut rng = fastrand::Rng::with_seed(seed ^ sequence.rotate_left(40) ^ u64::from(version.epoch) << 56 ^ version.counter);
     let mut value = vec![0; if rng.u8(..) == 0 { rng.usize(..=VALUE_BYTES_MAX) } else { rng.usize(50..400) }];
     rng.fill(&mut value);
-    Record { kind: Kind::Order, version, generation: 0, value: value.into(), origin: None }
+    let request_key = key(sequence).and_then(|key| RequestKey::new(&key, b"the first payload"));
+    let origin = request_key.map(|key| Arc::new(Origin { request_key: Some(key), ..Origin::default() }));
+    Record { kind: Kind::Order, version, generation: 0, value: value.into(), origin }
+}
+
+/// Every third order was created with a request key, so that there is an index to be lost.
+fn key(sequence: u64) -> Option<Vec<u8>> {
+    let mut rng = fastrand::Rng::with_seed(sequence);
+    sequence.is_multiple_of(3).then(|| [&sequence.to_be_bytes()[..], &vec![b'k'; rng.usize(..=247)]].concat())
 }
 
 /// The groups of one round, one after the other.
@@ -168,6 +178,12 @@ fn check_replica(replica: &SledReplica, task: &Task, history: &History, verdict:
             }
             Ok(other) => verdict.lost(sequence, format_args!("{sequence}, acknowledged at {acknowledged}: {other:?}")),
             Err(error) => verdict.lost(sequence, format_args!("{sequence}, acknowledged at {acknowledged}: {error}")),
+        }
+        if let Some(key) = key(sequence) {
+            let found = replica.keyed(&key, number(sequence).day());
+            if found != Ok(vec![number(sequence)]) {
+                verdict.lost(sequence, format_args!("{sequence}, acknowledged with a key that leads to {found:?}"));
+            }
         }
     }
 }

@@ -8,6 +8,7 @@ mod clocks;
 mod closing;
 mod crowds;
 mod epochs;
+mod origins;
 mod pressure;
 mod quorums;
 mod reads;

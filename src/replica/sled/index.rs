@@ -13,15 +13,19 @@
 //! group, and under the same sync; of what was acknowledged none is missing. But a power cut may leave a record that was never
 //! acknowledged without its entries, and sled may lose one without the other. So after an end that was not clean every range of the
 //! day is in doubt until its digest was computed once: then each record is held against the trees.
+//!
+//! Entries do not count against what a group may carry. An entry is never longer than the record it comes from, so that a group at
+//! its cap writes twice that at most, which is half of what was seen to be safe with these segments.
 
+use super::SledReplica;
 use super::day::DayStore;
 use super::engine::{Database, Tree};
-use crate::order::OrderNumber;
+use crate::order::{Day, OrderNumber};
 use crate::replica::origin::REQUEST_KEY_BYTES_MAX;
-use crate::replica::{Origin, RangeDigest, ReplicaError};
+use crate::replica::{Noted, Origin, RangeDigest, ReplicaError};
 use parking_lot::Mutex;
 use std::collections::HashSet;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 const KEYS: &str = "keys";
 const NOTES: &str = "notes";
@@ -138,6 +142,46 @@ impl Index {
             }
         }
         Ok(())
+    }
+}
+
+impl SledReplica {
+    /// See [`Replica::keyed`](crate::replica::Replica::keyed).
+    pub(super) fn keyed_since(&self, key: &[u8], since: Day) -> Result<Vec<OrderNumber>, ReplicaError> {
+        let mut numbers = Vec::new();
+        for store in self.days_from(since)? {
+            store.index.keyed(&store, key, &mut numbers)?;
+        }
+        Ok(numbers)
+    }
+
+    /// See [`Replica::noted`](crate::replica::Replica::noted).
+    pub(super) fn noted_above(&self, after: Option<OrderNumber>, limit: usize) -> Result<Vec<Noted>, ReplicaError> {
+        let mut noted = Vec::new();
+        for store in self.days_from(after.map_or(Day::MIN, |after| after.day()))? {
+            let from = match after.filter(|after| after.day() == store.day) {
+                None => 0,
+                Some(after) if after.sequence() == OrderNumber::SEQUENCE_MAX => continue,
+                Some(after) => after.sequence() + 1,
+            };
+            store.noted(store.number(from), limit, &self.flight, &mut noted)?;
+            if noted.len() >= limit {
+                break;
+            }
+        }
+        Ok(noted)
+    }
+
+    /// `since` and all days after it that are here; an error when one of them is gone.
+    fn days_from(&self, since: Day) -> Result<Vec<Arc<DayStore>>, ReplicaError> {
+        let days = match &*self.databases.read() {
+            None => return Err(ReplicaError::Closed),
+            Some(databases) => databases.days.range(since..).map(|(_, store)| Arc::clone(store)).collect(),
+        };
+        match self.lost_days.lock().range(since..).next() {
+            None => Ok(days),
+            Some(day) => Err(ReplicaError::Day { day: *day, reason: "its database is missing".into() }),
+        }
     }
 }
 

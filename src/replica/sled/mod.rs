@@ -212,18 +212,6 @@ impl SledReplica {
         }
     }
 
-    /// `since` and all days after it that are here; an error when one of them is gone.
-    fn days_from(&self, since: Day) -> Result<Vec<Arc<DayStore>>, ReplicaError> {
-        let days = match &*self.databases.read() {
-            None => return Err(ReplicaError::Closed),
-            Some(databases) => databases.days.range(since..).map(|(_, store)| Arc::clone(store)).collect(),
-        };
-        match self.lost_days.lock().range(since..).next() {
-            None => Ok(days),
-            Some(day) => Err(ReplicaError::Day { day: *day, reason: "its database is missing".into() }),
-        }
-    }
-
     fn meta_store(&self) -> Result<Option<Arc<MetaStore>>, ReplicaError> {
         match &*self.databases.read() {
             None => Err(ReplicaError::Closed),
@@ -409,32 +397,12 @@ impl Replica for SledReplica {
     }
 
     fn keyed(&self, key: &[u8], since: Day) -> Result<Vec<OrderNumber>, ReplicaError> {
-        self.reading(|| {
-            let mut numbers = Vec::new();
-            for store in self.days_from(since)? {
-                store.index.keyed(&store, key, &mut numbers)?;
-            }
-            Ok(numbers)
-        })
+        self.reading(|| self.keyed_since(key, since))
     }
 
     fn noted(&self, after: Option<OrderNumber>, limit: usize) -> Result<Vec<Noted>, ReplicaError> {
         after.map_or(Ok(()), |after| self.check_set(after))?;
-        self.reading(|| {
-            let mut noted = Vec::new();
-            for store in self.days_from(after.map_or(Day::MIN, |after| after.day()))? {
-                let from = match after {
-                    Some(after) if after.day() == store.day && after.sequence() == OrderNumber::SEQUENCE_MAX => continue,
-                    Some(after) if after.day() == store.day => store.number(after.sequence() + 1),
-                    _ => store.number(0),
-                };
-                store.noted(from, limit, &self.flight, &mut noted)?;
-                if noted.len() >= limit {
-                    break;
-                }
-            }
-            Ok(noted)
-        })
+        self.reading(|| self.noted_above(after, limit))
     }
 
     fn days(&self) -> Result<Vec<Day>, ReplicaError> {

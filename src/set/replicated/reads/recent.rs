@@ -239,6 +239,8 @@ impl Core {
 mod tests {
     use super::*;
     use crate::order::{Day, SetId};
+    use crate::replica::{Origin, RequestKey};
+    use std::sync::Arc;
 
     fn number(sequence: u64) -> OrderNumber {
         OrderNumber::new(Day::MIN, sequence, SetId::from_checked(7)).expect("a number")
@@ -287,6 +289,19 @@ mod tests {
         assert_eq!(held(&recent, 3), Some(7));
         recent.outdate([(number(3), &record(8, 10))].into_iter());
         assert_eq!(held(&recent, 3), None);
+    }
+
+    #[test]
+    fn what_an_order_came_from_is_kept_with_it_and_counted() {
+        let recent = Recent::new(1 << 20);
+        let mut keyed = record(1, 100);
+        keyed.origin = Some(Arc::new(Origin { request_key: RequestKey::new(&[7; 255], &keyed.value), ..Origin::default() }));
+        create(&recent, 1, keyed.clone());
+        create(&recent, 2, record(1, 100));
+        assert_eq!(recent.get(number(1)), Some(keyed));
+        assert_eq!(recent.get(number(2)), Some(record(1, 100)));
+        let bytes: usize = recent.buckets.iter().map(|bucket| bucket.lock().bytes).sum();
+        assert!(bytes > 2 * (100 + OVERHEAD) + 2 * 255, "{bytes}: the key lies in the record and in its origin");
     }
 
     #[test]

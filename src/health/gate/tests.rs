@@ -224,6 +224,20 @@ fn any_probe_of_an_era_may_be_the_good_one() {
 }
 
 #[test]
+fn once_the_window_has_forgotten_a_failure_a_good_call_is_cheap_again() {
+    let gate = gate();
+    let flags = || gate.published.0.word.load(Relaxed) & !ERA;
+    call(&gate, Outcome::Failed, 0);
+    assert_eq!(flags(), FAILING | WATCHED);
+    call(&gate, Outcome::Good, 0);
+    assert_eq!(flags(), WATCHED);
+    call(&gate, Outcome::Good, 9_999);
+    assert_eq!(flags(), WATCHED);
+    call(&gate, Outcome::Good, 10_000);
+    assert_eq!(flags(), 0);
+}
+
+#[test]
 fn a_batch_that_outlives_the_opening_is_late_news() {
     let gate = gate();
     let mut batch = gate.batch(0, || true);

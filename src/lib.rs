@@ -97,6 +97,7 @@ mod heal;
 // The store asks it from its fail-over loop on; until then parts of it are used by tests alone.
 #[allow(dead_code, unused_imports, reason = "the store is joined to it later")]
 mod health;
+mod job;
 mod order;
 mod pending;
 mod quorum;

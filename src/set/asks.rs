@@ -4,7 +4,7 @@ use super::{Order, Placed};
 use crate::error::Error;
 use crate::order::{OrderNumber, SetId};
 use crate::pending::Promise;
-use crate::replica::{Draft, RequestKey, Version};
+use crate::replica::{Draft, Noted, RequestKey, Version};
 use bytes::Bytes;
 use std::time::Instant;
 
@@ -126,6 +126,14 @@ pub(crate) trait Listener: Send + Sync {
 
     /// Whether a create that is late here could be tried elsewhere now.
     fn has_alternative(&self) -> bool;
+}
+
+/// Some of the orders of a SET that say that something is still to be done about others.
+pub(crate) struct NotedPage {
+    /// In ascending order.
+    pub(crate) notes: Vec<Noted>,
+    /// Where the next page goes on; `None` at the end.
+    pub(crate) next: Option<OrderNumber>,
 }
 
 /// What became of a number that was given up.

@@ -7,7 +7,7 @@ mod status;
 
 pub use answers::{Modified, Order, Page, Placed, Resolved};
 pub use asks::Change;
-pub(crate) use asks::{Caller, Creation, Edit, Ending, FailedCreate, Listener, Reading, Strength, Trail};
+pub(crate) use asks::{Caller, Creation, Edit, Ending, FailedCreate, Listener, NotedPage, Reading, Strength, Trail};
 pub(crate) use status::ShardStatus;
 pub use status::{Compared, ReplicaState, ReplicaStatus};
 
@@ -43,6 +43,9 @@ pub(crate) trait Shard: Send + Sync + fmt::Debug {
 
     /// Makes void what was given up at `version`, unless something newer stands.
     fn end(&self, number: OrderNumber, version: Version, deadline: Instant, promise: Promise<Ending>);
+
+    /// Up to `limit` of the orders above `after` that say that something is still to be done about others.
+    fn noted(&self, after: Option<OrderNumber>, limit: usize, deadline: Instant, promise: Promise<NotedPage>);
 
     /// Writes and reads something that is no order, as a sign of life.
     fn probe(&self, deadline: Instant, promise: Promise<()>);

@@ -39,8 +39,8 @@ use crate::pending::{Pending, Promise, mark_as_ours};
 use crate::quorum::Mask;
 use crate::replica::{ReplicaError, Version};
 use crate::set::{
-    Compared, Creation, Edit, Ending, FailedCreate, Listener, Order, Page, Reading, ReplicaState, ReplicaStatus, Resolved,
-    ShardStatus,
+    Compared, Creation, Edit, Ending, FailedCreate, Listener, NotedPage, Order, Page, Reading, ReplicaState, ReplicaStatus,
+    Resolved, ShardStatus,
 };
 use crate::time::{Clock, GuardedClock};
 use arc_swap::{ArcSwap, Guard};
@@ -406,6 +406,10 @@ impl Shard for ReplicatedSet {
 
     fn end(&self, number: OrderNumber, version: Version, deadline: Instant, promise: Promise<Ending>) {
         self.core.end(number, version, deadline, promise);
+    }
+
+    fn noted(&self, after: Option<OrderNumber>, limit: usize, deadline: Instant, promise: Promise<NotedPage>) {
+        self.core.noted(after, limit, deadline, promise);
     }
 
     fn probe(&self, deadline: Instant, promise: Promise<()>) {

@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 /// When those asked first are slow, the others are asked.
 pub(super) const HURRY_AFTER: Duration = Duration::from_millis(50);
 /// From then on, how often it is looked who is silent.
-pub(super) const LOOK_AFTER: Duration = Duration::from_millis(200);
+pub(in crate::set::replicated) const LOOK_AFTER: Duration = Duration::from_millis(200);
 
 /// Called on the notifier's thread.
 type Finish = Box<dyn FnOnce(Result<Option<Record>, Error>) + Send>;

@@ -113,7 +113,7 @@ pub use order::{
 };
 pub use pending::Pending;
 pub use replica::{
-    Applied, Chunk, Damage, Group, GroupFull, Identity, Kind, Lookup, Marks, MemoryReplica, Origin, RangeDigest, Record,
+    Applied, Chunk, Damage, Group, GroupFull, Identity, Kind, Lookup, Marks, MemoryReplica, Noted, Origin, RangeDigest, Record,
     RecordError, Replica, ReplicaError, RequestKey, ScanLimit, Scanned, SledReplica, Standing, Version, Write,
 };
 pub use set::{Change, Compared, Modified, Order, Page, Placed, ReplicaState, ReplicaStatus, Resolved, SetState, SetStatus};

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use ordermint::testing::conformance::{self, Place};
 use ordermint::testing::{FaultControl, Faulty};
 use ordermint::{
-    Applied, Chunk, Day, Group, Identity, Kind, Lookup, Marks, MemoryReplica, OrderNumber, RangeDigest, Replica, ReplicaError,
-    ScanLimit, Scanned, Standing,
+    Applied, Chunk, Day, Group, Identity, Kind, Lookup, Marks, MemoryReplica, Noted, OrderNumber, RangeDigest, Replica,
+    ReplicaError, ScanLimit, Scanned, Standing,
 };
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -372,6 +372,14 @@ impl Replica for Buggy {
             _ => {}
         }
         Ok(digest)
+    }
+
+    fn keyed(&self, key: &[u8], since: Day) -> Result<Vec<OrderNumber>, ReplicaError> {
+        self.inner.keyed(key, since)
+    }
+
+    fn noted(&self, after: Option<OrderNumber>, limit: usize) -> Result<Vec<Noted>, ReplicaError> {
+        self.inner.noted(after, limit)
     }
 
     fn days(&self) -> Result<Vec<Day>, ReplicaError> {

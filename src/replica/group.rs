@@ -49,7 +49,7 @@ impl Write {
     /// Where the order came from, if its record says so.
     #[must_use]
     pub fn origin(&self) -> Option<Arc<Origin>> {
-        self.parts().1
+        record::origin_of(&self.bytes)
     }
 
     /// Payload and origin.

@@ -2,13 +2,14 @@
 
 use super::record::{Header, Record, Version};
 use super::{
-    Applied, Chunk, Damage, Group, Identity, Lookup, Marks, RangeDigest, Replica, ReplicaError, ScanLimit, Scanned, Standing,
+    Applied, Chunk, Damage, Group, Identity, Lookup, Marks, Noted, RangeDigest, Replica, ReplicaError, ScanLimit, Scanned,
+    Standing,
 };
 use crate::config::OpenReplica;
 use crate::order::{Day, OrderNumber, SetId};
 use bytes::Bytes;
 use parking_lot::RwLock;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::ops::{Bound, RangeInclusive};
 use std::path::PathBuf;
@@ -47,6 +48,10 @@ struct Memory {
     marks: Marks,
     meta: BTreeMap<String, Bytes>,
     records: BTreeMap<OrderNumber, Held>,
+    /// Which numbers were written with a request key.
+    keys: BTreeSet<(Bytes, OrderNumber)>,
+    /// Numbers whose records came with something to look at again.
+    notes: BTreeSet<OrderNumber>,
 }
 
 #[derive(Debug)]
@@ -136,11 +141,7 @@ impl Replica for MemoryReplica {
         self.opened()?;
         let memory = self.memory.read();
         memory.check_set(number)?;
-        Ok(match memory.records.get(&number).map(|held| decode(number, held)) {
-            None => Lookup::Absent,
-            Some(Ok(record)) => Lookup::Found(record),
-            Some(Err(damage)) => Lookup::Damaged(damage),
-        })
+        Ok(memory.get(number))
     }
 
     fn scan(&self, day: Day, after: Option<OrderNumber>, limit: ScanLimit) -> Result<Chunk, ReplicaError> {
@@ -182,6 +183,20 @@ impl Replica for MemoryReplica {
             }
         }
         Ok(digest)
+    }
+
+    fn keyed(&self, key: &[u8], since: Day) -> Result<Vec<OrderNumber>, ReplicaError> {
+        self.opened()?;
+        let from = (Bytes::copy_from_slice(key), *whole(since).start());
+        let memory = self.memory.read();
+        Ok(memory.keys.range(from..).take_while(|(named, _)| named == key).map(|(_, number)| *number).collect())
+    }
+
+    fn noted(&self, after: Option<OrderNumber>, limit: usize) -> Result<Vec<Noted>, ReplicaError> {
+        self.opened()?;
+        let memory = self.memory.read();
+        let above = memory.notes.range((after.map_or(Unbounded, Excluded), Unbounded));
+        Ok(above.filter_map(|number| Noted::of(*number, memory.get(*number))).take(limit).collect())
     }
 
     fn days(&self) -> Result<Vec<Day>, ReplicaError> {
@@ -229,6 +244,15 @@ impl Memory {
                 .map_err(|error| ReplicaError::Damaged { path: here(), what: format!("{number} on its way in: {error}") })?;
             ranks.push((header.version, header.generation));
         }
+        for write in group.writes() {
+            let Some(origin) = write.origin() else { continue };
+            if let Some(request) = &origin.request_key {
+                self.keys.insert((request.key.clone(), write.number()));
+            }
+            if origin.is_noted() {
+                self.notes.insert(write.number());
+            }
+        }
         let mut applied = Applied::default();
         for (place, (write, rank)) in group.writes().iter().zip(ranks).enumerate() {
             match self.records.get(&write.number()) {
@@ -245,6 +269,14 @@ impl Memory {
             self.marks.peers = group.peer_marks().to_vec();
         }
         Ok(applied)
+    }
+
+    fn get(&self, number: OrderNumber) -> Lookup {
+        match self.records.get(&number).map(|held| decode(number, held)) {
+            None => Lookup::Absent,
+            Some(Ok(record)) => Lookup::Found(record),
+            Some(Err(damage)) => Lookup::Damaged(damage),
+        }
     }
 
     fn check_set(&self, number: OrderNumber) -> Result<(), ReplicaError> {

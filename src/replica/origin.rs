@@ -77,6 +77,12 @@ impl Origin {
         self.request_key.is_none() && self.supersedes.is_empty() && self.unverified.is_empty()
     }
 
+    /// Whether somebody has to look at the order again: it supersedes others, or SETs were not asked.
+    #[must_use]
+    pub fn is_noted(&self) -> bool {
+        !self.supersedes.is_empty() || !self.unverified.is_empty()
+    }
+
     /// What it takes in memory, roughly.
     pub(crate) fn footprint(&self) -> usize {
         let key = self.request_key.as_ref().map_or(0, |key| key.key.len());

@@ -190,6 +190,11 @@ fn read_origin(bytes: &[u8]) -> Result<(Option<Arc<Origin>>, usize), RecordError
     Ok((Some(Arc::new(Origin::decode(origin)?)), HEADER + 2 + length))
 }
 
+/// The origin in bytes that were encoded in this process.
+pub(crate) fn origin_of(bytes: &[u8]) -> Option<Arc<Origin>> {
+    read_origin(bytes).ok()?.0
+}
+
 /// Payload and origin of bytes that were encoded in this process, without a copy of the payload. In bytes that nobody encoded there is
 /// neither.
 pub(crate) fn parts(bytes: &Bytes) -> (Bytes, Option<Arc<Origin>>) {

@@ -1,8 +1,10 @@
 //! What a replica answers with: plain values.
 
+use super::origin::{Origin, RequestKey};
 use super::record::{Record, Version};
 use crate::order::{Day, OrderNumber, SetId};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// What a replica says about one number.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -78,6 +80,33 @@ impl Scanned {
             Scanned::Found(number, _) => *number,
             Scanned::Damaged { from, .. } => *from,
         }
+    }
+}
+
+/// An order that somebody has to look at again, as [`Replica::noted`](super::Replica::noted) tells of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Noted {
+    /// The order.
+    pub number: OrderNumber,
+    /// See [`Origin::supersedes`](super::Origin::supersedes).
+    pub supersedes: Vec<(OrderNumber, Version)>,
+    /// See [`Origin::unverified`](super::Origin::unverified). Where this and `supersedes` are empty, the record cannot be read here, and
+    /// other replicas must be asked.
+    pub unverified: Vec<SetId>,
+    /// See [`Origin::request_key`](super::Origin::request_key).
+    pub request_key: Option<RequestKey>,
+}
+
+impl Noted {
+    /// What a look-up of a number with a note says; `None` when there is nothing to look at any more.
+    pub(crate) fn of(number: OrderNumber, found: Lookup) -> Option<Noted> {
+        let origin = match found {
+            Lookup::Absent => return None,
+            Lookup::Damaged(_) => Arc::default(),
+            Lookup::Found(record) => record.origin.filter(|origin| origin.is_noted())?,
+        };
+        let Origin { request_key, supersedes, unverified } = Arc::unwrap_or_clone(origin);
+        Some(Noted { number, supersedes, unverified, request_key })
     }
 }
 

@@ -2,7 +2,8 @@
 
 use crate::order::{Day, OrderNumber};
 use crate::replica::{
-    Applied, Chunk, Damage, Group, Identity, Lookup, Marks, RangeDigest, Replica, ReplicaError, ScanLimit, Scanned, Standing,
+    Applied, Chunk, Damage, Group, Identity, Lookup, Marks, Noted, RangeDigest, Replica, ReplicaError, ScanLimit, Scanned,
+    Standing,
 };
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
@@ -106,7 +107,7 @@ impl Faults {
         self.set(|switches| switches.apply.delay = delay);
     }
 
-    /// Each `get`, `scan` and `digest` takes this much longer.
+    /// Each `get`, `scan`, `digest`, `keyed` and `noted` takes this much longer.
     pub fn delay_reads(&self, delay: Duration) {
         self.set(|switches| switches.read.delay = delay);
     }
@@ -116,7 +117,7 @@ impl Faults {
         self.set(|switches| switches.apply.hang = true);
     }
 
-    /// `get`, `scan` and `digest` do not return until [`Faults::release`]; then they answer. They never end by themselves.
+    /// `get`, `scan`, `digest`, `keyed` and `noted` do not return until [`Faults::release`]; then they answer. They never end by themselves.
     pub fn hang_reads(&self) {
         self.set(|switches| switches.read.hang = true);
     }
@@ -138,12 +139,12 @@ impl Faults {
         self.set(|switches| switches.apply.panics = count);
     }
 
-    /// The next `get`, `scan` and `digest` calls panic.
+    /// The next `get`, `scan`, `digest`, `keyed` and `noted` calls panic.
     pub fn panic_reads(&self, count: usize) {
         self.set(|switches| switches.read.panics = count);
     }
 
-    /// The next `get`, `scan` and `digest` calls fail.
+    /// The next `get`, `scan`, `digest`, `keyed` and `noted` calls fail.
     pub fn fail_reads(&self, count: usize) {
         self.set(|switches| switches.read.failures = count);
     }
@@ -154,12 +155,12 @@ impl Faults {
     }
 
     /// `get` and `scan` say that `number` is damaged, whether it is held or not, and `digest` counts it as damaged, until
-    /// [`Faults::mend`]. Writing it again does not end this.
+    /// [`Faults::mend`]; `noted` tells nothing but the number. Writing it again does not end this.
     pub fn damage_reads_of(&self, number: OrderNumber) {
         self.set(|switches| switches.lies.insert(number, Lie::Damaged));
     }
 
-    /// `get`, `scan` and `digest` answer as if `number` had never been written, until [`Faults::mend`]: a loss that leaves no
+    /// `get`, `scan`, `digest`, `keyed` and `noted` answer as if `number` had never been written, until [`Faults::mend`]: a loss that leaves no
     /// trace. Writing it again does not end this.
     pub fn forget(&self, number: OrderNumber) {
         self.set(|switches| switches.lies.insert(number, Lie::Absent));
@@ -176,7 +177,7 @@ impl Faults {
         self.shared.switches.lock().apply.calls
     }
 
-    /// How often `get`, `scan` and `digest` were called, those calls counted that hang or failed.
+    /// How often `get`, `scan`, `digest`, `keyed` and `noted` were called, those calls counted that hang or failed.
     #[must_use]
     pub fn reads(&self) -> usize {
         self.shared.switches.lock().read.calls
@@ -315,6 +316,29 @@ impl Replica for Faulty {
             digest.damaged += u64::from(lie == Lie::Damaged);
         }
         Ok(digest)
+    }
+
+    fn keyed(&self, key: &[u8], since: Day) -> Result<Vec<OrderNumber>, ReplicaError> {
+        self.begin_read("keyed")?;
+        let mut numbers = self.inner.keyed(key, since)?;
+        numbers.retain(|number| self.faults.lie(*number) != Some(Lie::Absent));
+        Ok(numbers)
+    }
+
+    fn noted(&self, after: Option<OrderNumber>, limit: usize) -> Result<Vec<Noted>, ReplicaError> {
+        self.begin_read("noted")?;
+        // As many more as may be left out, so that a short answer still means that there is no more.
+        let lies = self.faults.shared.switches.lock().lies.len();
+        let mut noted = self.inner.noted(after, limit.saturating_add(lies))?;
+        noted.retain_mut(|noted| {
+            let lie = self.faults.lie(noted.number);
+            if lie == Some(Lie::Damaged) {
+                *noted = Noted { number: noted.number, supersedes: Vec::new(), unverified: Vec::new(), request_key: None };
+            }
+            lie != Some(Lie::Absent)
+        });
+        noted.truncate(limit);
+        Ok(noted)
     }
 
     fn standing(&self) -> Standing {

@@ -3,8 +3,8 @@
 use crate::tally::Tally;
 use ordermint::testing::{FaultControl, Faulty};
 use ordermint::{
-    Applied, Chunk, Day, Group, Identity, Lookup, Marks, MemoryReplica, OrderNumber, OrderStore, Quorum, RangeDigest, Replica,
-    ReplicaError, ReplicaState, ReplicaStatus, ScanLimit, SetConfig, SetId, Standing, Version,
+    Applied, Chunk, Day, Group, Identity, Lookup, Marks, MemoryReplica, Noted, OrderNumber, OrderStore, Quorum, RangeDigest,
+    Replica, ReplicaError, ReplicaState, ReplicaStatus, ScanLimit, SetConfig, SetId, Standing, Version,
 };
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -244,6 +244,14 @@ impl Replica for Mortal {
 
     fn digest(&self, day: Day, range: u32, below_epoch: u32) -> Result<RangeDigest, ReplicaError> {
         self.alive(|replica| replica.digest(day, range, below_epoch))
+    }
+
+    fn keyed(&self, key: &[u8], since: Day) -> Result<Vec<OrderNumber>, ReplicaError> {
+        self.alive(|replica| replica.keyed(key, since))
+    }
+
+    fn noted(&self, after: Option<OrderNumber>, limit: usize) -> Result<Vec<Noted>, ReplicaError> {
+        self.alive(|replica| replica.noted(after, limit))
     }
 
     fn days(&self) -> Result<Vec<Day>, ReplicaError> {

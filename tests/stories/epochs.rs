@@ -4,8 +4,8 @@ use crate::bench::*;
 use bytes::Bytes;
 use ordermint::testing::ManualClock;
 use ordermint::{
-    Applied, Chunk, Day, Error, Group, Identity, Lookup, Marks, MemoryReplica, OrderNumber, OrderStore, RangeDigest, Replica,
-    ReplicaError, ReplicaState, ScanLimit, SetConfig, Standing,
+    Applied, Chunk, Day, Error, Group, Identity, Lookup, Marks, MemoryReplica, Noted, OrderNumber, OrderStore, RangeDigest,
+    Replica, ReplicaError, ReplicaState, ScanLimit, SetConfig, Standing,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -151,6 +151,12 @@ impl Replica for RolledBack {
     }
     fn digest(&self, day: Day, range: u32, below_epoch: u32) -> Result<RangeDigest, ReplicaError> {
         self.inner.digest(day, range, below_epoch)
+    }
+    fn keyed(&self, key: &[u8], since: Day) -> Result<Vec<OrderNumber>, ReplicaError> {
+        self.inner.keyed(key, since)
+    }
+    fn noted(&self, after: Option<OrderNumber>, limit: usize) -> Result<Vec<Noted>, ReplicaError> {
+        self.inner.noted(after, limit)
     }
     fn days(&self) -> Result<Vec<Day>, ReplicaError> {
         self.inner.days()

@@ -7,6 +7,7 @@ use super::day::DayStore;
 use super::engine::{Database, SyncFailure};
 use super::files::free_bytes;
 use super::runs::{RECORD_BYTES_MAX, VALUE_BYTES_MAX};
+use super::walk::Unindexed;
 use super::{Databases, SledReplica, caught};
 use crate::order::Day;
 use crate::replica::record::Header;
@@ -23,6 +24,9 @@ const FREE_BYTES_MIN: u64 = 8 << 20;
 
 /// The superblock is written no more often than this, unless a database is new.
 const SUPERBLOCK_PERIOD: Duration = Duration::from_secs(1);
+
+/// How much of an index is mended under one sync: what is unsynced with it stays within what a group may be.
+const INDEX_PART_BYTES: usize = Group::BYTES_MAX / 2;
 
 impl SledReplica {
     /// See [`Replica::apply`](crate::replica::Replica::apply).
@@ -151,6 +155,38 @@ impl SledReplica {
             Some(databases) => databases.days.insert(day, Arc::clone(&store)),
         };
         Ok((store, true))
+    }
+
+    /// Enters into the index of a day what it was found to lack of the records of `range`.
+    ///
+    /// # Errors
+    /// As for a group: the replica is out then.
+    pub(super) fn mend_index(&self, day: &DayStore, range: u32, unindexed: &Unindexed) -> Result<(), ReplicaError> {
+        let mut rest = unindexed.iter();
+        while !rest.as_slice().is_empty() {
+            // One thread at a time writes into sled; groups get their turn between the parts.
+            let _applying = self.last.lock();
+            let may_write = self.check_open().and_then(|()| self.check_not_out()).is_ok();
+            if !may_write || matches!(*self.standing.lock(), Standing::Limbo { .. }) {
+                return Ok(());
+            }
+            let mended = caught(|| {
+                let _permit = self.gate.enter();
+                let mut bytes = 0;
+                while bytes < INDEX_PART_BYTES
+                    && let Some((number, origin)) = rest.next()
+                {
+                    bytes += day.index.put(&day.database, *number, origin)?;
+                }
+                self.sync(&day.database)
+            });
+            if let Err(error) = mended {
+                self.put_out(&error);
+                return Err(error);
+            }
+        }
+        day.index.is_sound(range);
+        Ok(())
     }
 
     /// Makes a claim durable, in the database and beside it.

@@ -11,11 +11,12 @@
 
 use super::engine::{Cursor, Database, Slice, Tree};
 use super::flight::Flight;
+use super::index::Index;
 use super::marks::{Mark, Tail};
 use super::runs::{Run, RunBuilder};
 use crate::order::{Day, OrderNumber, SetId};
 use crate::replica::record::Header;
-use crate::replica::{Applied, Damage, Lookup, ReplicaError, Write};
+use crate::replica::{Applied, Damage, Lookup, Noted, ReplicaError, Write};
 use parking_lot::Mutex;
 use std::collections::HashSet;
 use std::fs::File;
@@ -33,6 +34,7 @@ pub(super) struct DayStore {
     pub(super) runs: Tree,
     pub(super) singles: Tree,
     marks: Tree,
+    pub(super) index: Index,
     pub(super) database: Database,
     /// One past the highest sequence that has a single, 0 while there is none: most look-ups end here.
     singles_end: AtomicU64,
@@ -70,12 +72,14 @@ impl DayStore {
         let (runs, singles, marks) = (database.tree("runs")?, database.tree("singles")?, database.tree("marks")?);
         let mark = marks.get(MARK_KEY)?.and_then(|bytes| Mark::decode(&bytes)).filter(|mark| mark.day == Some(day));
         let marked = mark.as_ref().map_or(Tail::default(), |mark| mark.tail);
+        let index = Index::open(&database)?;
         let store = DayStore {
             day,
             set,
             runs,
             singles,
             marks,
+            index,
             database,
             singles_end: AtomicU64::new(0),
             tails: Mutex::new(Tails { synced: marked, written: marked }),
@@ -89,6 +93,15 @@ impl DayStore {
         let (tail, tail_is_there) = store.tail_after(marked)?;
         *store.tails.lock() = Tails { synced: tail, written: tail };
         Ok((store, Recovered { mark, tail_is_there }))
+    }
+
+    /// Entries of the index may be missing: the day was not closed cleanly, or was in doubt then.
+    pub(super) fn doubt_index(&self) {
+        let singles_end = self.singles_end.load(SeqCst);
+        let tail = self.synced_tail();
+        if tail.run != 0 || singles_end != 0 {
+            self.index.doubt(tail.last.max(singles_end.saturating_sub(1)));
+        }
     }
 
     /// The end of the chain. Runs of a group that was never synced may lie above the one that the mark names.
@@ -184,8 +197,31 @@ impl DayStore {
         }
     }
 
+    /// Appends the orders from `from` on that have a note, as far as `limit` goes.
+    pub(super) fn noted(
+        &self,
+        from: OrderNumber,
+        limit: usize,
+        flight: &Flight,
+        noted: &mut Vec<Noted>,
+    ) -> Result<(), ReplicaError> {
+        self.index.noted(self, from, |number| {
+            if noted.len() < limit {
+                noted.extend(Noted::of(number, self.get(number, flight)?));
+            }
+            Ok(noted.len() < limit)
+        })
+    }
+
     /// Puts the writes of a group, each with its place in it, into the trees. Nothing is durable yet.
     pub(super) fn write(&self, writes: &[(usize, &Write)], applied: &mut Applied) -> Result<(), ReplicaError> {
+        // Before the records: whoever finds one finds its entries. Also of what is refused below, and of what is held already: a
+        // power cut may have left it without them, and from now on it counts.
+        for (_, write) in writes {
+            if let Some(origin) = write.origin() {
+                self.index.put(&self.database, write.number(), &origin)?;
+            }
+        }
         let mut for_runs = self.fit_for_runs(writes)?;
         for_runs.sort_by_key(|(_, write)| write.number());
         // Of two fresh writes of one number, which no coordinator sends, the first goes into a run and the other is looked up.

@@ -126,6 +126,11 @@ impl Database {
         Ok(Tree { tree, dir: Arc::clone(&self.dir) })
     }
 
+    /// Whether the tree `name` was ever made.
+    pub(super) fn has_tree(&self, name: &str) -> bool {
+        self.db.tree_names().iter().any(|made| made == name.as_bytes())
+    }
+
     /// Makes all that was inserted so far durable. After an error the state of the file is unknown, and asking again may
     /// falsely succeed: the replica is out.
     pub(super) fn sync(&self) -> Result<(), SyncFailure> {

@@ -4,7 +4,7 @@
 //! lock                  held for the life of the replica
 //! superblock.a, .b      who this is and how far it surely got    superblock.rs, superblock_file.rs
 //! meta/                 a sled database: values, epoch, mark     meta.rs, marks.rs
-//! days/2026-11-22/      a sled database: runs, singles, mark     day.rs, walk.rs, runs.rs, marks.rs
+//! days/2026-11-22/      a sled database: runs, singles, mark, index    day.rs, walk.rs, runs.rs, marks.rs, index.rs
 //! quarantine            only after sled failed to open something: says why    open.rs
 //! ```
 //!
@@ -32,6 +32,7 @@ mod engine;
 mod files;
 mod flight;
 mod gate;
+mod index;
 mod marks;
 mod meta;
 mod open;
@@ -51,7 +52,8 @@ use self::superblock_file::SuperblockFile;
 use crate::config::OpenReplica;
 use crate::order::{Day, OrderNumber, SetId};
 use crate::replica::{
-    Applied, Chunk, Damage, Group, Identity, Lookup, Marks, RangeDigest, Replica, ReplicaError, ScanLimit, Scanned, Standing,
+    Applied, Chunk, Damage, Group, Identity, Lookup, Marks, Noted, RangeDigest, Replica, ReplicaError, ScanLimit, Scanned,
+    Standing,
 };
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
@@ -207,6 +209,18 @@ impl SledReplica {
         match &*self.databases.read() {
             None => Err(ReplicaError::Closed),
             Some(databases) => Ok(databases.days.get(&day).cloned()),
+        }
+    }
+
+    /// `since` and all days after it that are here; an error when one of them is gone.
+    fn days_from(&self, since: Day) -> Result<Vec<Arc<DayStore>>, ReplicaError> {
+        let days = match &*self.databases.read() {
+            None => return Err(ReplicaError::Closed),
+            Some(databases) => databases.days.range(since..).map(|(_, store)| Arc::clone(store)).collect(),
+        };
+        match self.lost_days.lock().range(since..).next() {
+            None => Ok(days),
+            Some(day) => Err(ReplicaError::Day { day: *day, reason: "its database is missing".into() }),
         }
     }
 
@@ -381,9 +395,45 @@ impl Replica for SledReplica {
         let to = (from + RangeDigest::SEQUENCES - 1).min(OrderNumber::SEQUENCE_MAX);
         self.reading(|| match self.day(day)? {
             _ if from > to => Ok(RangeDigest::default()),
-            Some(day) => day.digest(from, to, below_epoch, &self.flight),
+            Some(day) => {
+                let doubts_index = day.index.doubts(range);
+                let (digest, unindexed) = day.digest(from, to, below_epoch, doubts_index, &self.flight)?;
+                if doubts_index {
+                    self.mend_index(&day, range, &unindexed)?;
+                }
+                Ok(digest)
+            }
             None if self.is_lost(day) => Ok(RangeDigest { damaged: 1, ..RangeDigest::default() }),
             None => Ok(RangeDigest::default()),
+        })
+    }
+
+    fn keyed(&self, key: &[u8], since: Day) -> Result<Vec<OrderNumber>, ReplicaError> {
+        self.reading(|| {
+            let mut numbers = Vec::new();
+            for store in self.days_from(since)? {
+                store.index.keyed(&store, key, &mut numbers)?;
+            }
+            Ok(numbers)
+        })
+    }
+
+    fn noted(&self, after: Option<OrderNumber>, limit: usize) -> Result<Vec<Noted>, ReplicaError> {
+        after.map_or(Ok(()), |after| self.check_set(after))?;
+        self.reading(|| {
+            let mut noted = Vec::new();
+            for store in self.days_from(after.map_or(Day::MIN, |after| after.day()))? {
+                let from = match after {
+                    Some(after) if after.day() == store.day && after.sequence() == OrderNumber::SEQUENCE_MAX => continue,
+                    Some(after) if after.day() == store.day => store.number(after.sequence() + 1),
+                    _ => store.number(0),
+                };
+                store.noted(from, limit, &self.flight, &mut noted)?;
+                if noted.len() >= limit {
+                    break;
+                }
+            }
+            Ok(noted)
         })
     }
 
@@ -421,6 +471,7 @@ impl Replica for SledReplica {
         let _applying = self.last.lock();
         let databases = self.databases.write().take().ok_or(ReplicaError::Closed)?;
         let was_out = self.check_not_out();
+        let index_in_doubt = databases.days.values().any(|day| day.index.is_in_doubt());
         let result = was_out.and_then(|()| caught(|| self.sync_for_close(&databases)));
         let drained = caught(|| {
             let _permit = self.gate.enter();
@@ -431,6 +482,7 @@ impl Replica for SledReplica {
         let closed = result.and(drained).and_then(|()| {
             let mut book = self.book.lock();
             book.superblock.clean = true;
+            book.superblock.index_in_doubt = index_in_doubt;
             book.write_both()
         });
         // A reader that is still at it keeps the directory locked, until the replica itself is dropped. Otherwise one that had failed

@@ -271,6 +271,9 @@ impl Opener<'_> {
         if !tail_is_there && mark.is_some_and(|mark| mark.group <= synced) {
             opened.losses.push(format!("{day} came back without its last run"));
         }
+        if !self.superblock.clean || self.superblock.index_in_doubt {
+            store.doubt_index();
+        }
         opened.databases.days.insert(day, Arc::new(store));
         Ok(())
     }

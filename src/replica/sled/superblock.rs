@@ -3,7 +3,7 @@
 //! ```text
 //!  0  [8]  "ordermnt"
 //!  8  u16  format, 1
-//! 10  u16  flags: 1 has identity, 2 formed, 4 in limbo, 8 closed cleanly
+//! 10  u16  flags: 1 has identity, 2 formed, 4 in limbo, 8 closed cleanly, 16 index in doubt
 //! 12  u32  CRC-32 over all but these four bytes
 //! 16  u32  length of all of it
 //! 20  u64  generation: the higher of two copies counts
@@ -33,6 +33,7 @@ const HAS_IDENTITY: u16 = 1;
 const FORMED: u16 = 2;
 const LIMBO: u16 = 4;
 const CLEAN: u16 = 8;
+const INDEX_IN_DOUBT: u16 = 16;
 /// Longer texts are cut; a path may have 4,096 bytes.
 const TEXT_BYTES_MAX: usize = 8192;
 
@@ -47,6 +48,8 @@ pub(super) struct Superblock {
     pub(super) limbo: Option<String>,
     /// Nothing was applied since this was written.
     pub(super) clean: bool,
+    /// It was closed before all that an earlier end may have cost the index could be looked for.
+    pub(super) index_in_doubt: bool,
     /// For each database, by its day, the last synced group that touched it; `None` is the one of meta data.
     pub(super) synced: BTreeMap<Option<Day>, u64>,
 }
@@ -69,7 +72,16 @@ pub(super) enum SuperblockError {
 impl Superblock {
     /// That of a directory made just now.
     pub(super) fn new(incarnation: u64) -> Superblock {
-        Superblock { generation: 0, incarnation, epoch: 0, identity: None, limbo: None, clean: false, synced: BTreeMap::new() }
+        Superblock {
+            generation: 0,
+            incarnation,
+            epoch: 0,
+            identity: None,
+            limbo: None,
+            clean: false,
+            index_in_doubt: false,
+            synced: BTreeMap::new(),
+        }
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {
@@ -81,6 +93,7 @@ impl Superblock {
             (FORMED, identity.is_some_and(|identity| identity.formed)),
             (LIMBO, self.limbo.is_some()),
             (CLEAN, self.clean),
+            (INDEX_IN_DOUBT, self.index_in_doubt),
         ] {
             flags |= if is_set { flag } else { 0 };
         }
@@ -142,7 +155,7 @@ impl Superblock {
     }
 
     fn decode_content(flags: u16, mut rest: Reader<'_>) -> Option<Superblock> {
-        if flags & !(HAS_IDENTITY | FORMED | LIMBO | CLEAN) != 0 {
+        if flags & !(HAS_IDENTITY | FORMED | LIMBO | CLEAN | INDEX_IN_DOUBT) != 0 {
             return None;
         }
         let (generation, incarnation, epoch) = (rest.u64()?, rest.u64()?, rest.u32()?);
@@ -174,6 +187,7 @@ impl Superblock {
             identity: (flags & HAS_IDENTITY != 0).then_some(identity),
             limbo: (flags & LIMBO != 0).then_some(reason),
             clean: flags & CLEAN != 0,
+            index_in_doubt: flags & INDEX_IN_DOUBT != 0,
             synced,
         })
     }
@@ -249,6 +263,7 @@ mod tests {
             identity: Some(identity),
             limbo: Some("lost its tail".into()),
             clean: true,
+            index_in_doubt: false,
             synced: days.into_iter().zip([3, 1, 9]).collect(),
         }
     }
@@ -258,7 +273,7 @@ mod tests {
         let full = superblock();
         let unformed = Identity { formed: false, replicas: vec![], ..full.identity.clone().unwrap() };
         for superblock in [
-            Superblock { limbo: None, ..full.clone() },
+            Superblock { limbo: None, index_in_doubt: true, ..full.clone() },
             Superblock { identity: Some(unformed), clean: false, limbo: Some(String::new()), ..full.clone() },
             full,
             Superblock::new(1),

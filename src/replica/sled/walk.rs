@@ -6,7 +6,8 @@ use super::flight::Flight;
 use super::runs::Run;
 use crate::order::OrderNumber;
 use crate::replica::record::Header;
-use crate::replica::{Chunk, Damage, RangeDigest, ReplicaError, ScanLimit, Scanned};
+use crate::replica::{Chunk, Damage, Origin, RangeDigest, ReplicaError, ScanLimit, Scanned};
+use std::sync::Arc;
 
 /// How many damaged places a scan tells of beyond its limit of records, so that one answer stays small.
 const DAMAGED_MAX: usize = 1024;
@@ -17,6 +18,9 @@ enum Visit<'a> {
     /// Sequences from one to another, both included, of which nothing can be said but for the singles that follow.
     Damaged(u64, u64, Damage),
 }
+
+/// Records of one range without their entries in the index.
+pub(super) type Unindexed = Vec<(OrderNumber, Arc<Origin>)>;
 
 /// Whether to walk on.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -57,12 +61,26 @@ impl DayStore {
         Ok(Chunk { items, upto })
     }
 
-    /// The digest of the records with a sequence from `from` to `to` and an epoch below `below_epoch`.
-    pub(super) fn digest(&self, from: u64, to: u64, below_epoch: u32, flight: &Flight) -> Result<RangeDigest, ReplicaError> {
-        let mut digest = RangeDigest::default();
+    /// The digest of the records with a sequence from `from` to `to` and an epoch below `below_epoch`. Where the index of that range is
+    /// in doubt, also the origins of all records there that it lacks.
+    pub(super) fn digest(
+        &self,
+        from: u64,
+        to: u64,
+        below_epoch: u32,
+        doubts_index: bool,
+        flight: &Flight,
+    ) -> Result<(RangeDigest, Unindexed), ReplicaError> {
+        let (mut digest, mut unindexed) = (RangeDigest::default(), Unindexed::new());
         self.walk(from, to, &mut |visit| {
             match visit {
                 Visit::Record(number, header, bytes) => {
+                    if doubts_index
+                        && let Some(origin) = header.origin
+                        && !self.index.holds(number, &origin)?
+                    {
+                        unindexed.push((number, origin));
+                    }
                     if header.version.epoch < below_epoch {
                         flight.settle(number, header.version)?;
                         digest.add(number, header.version, bytes);
@@ -72,7 +90,7 @@ impl DayStore {
             }
             Ok(Then::Go)
         })?;
-        Ok(digest)
+        Ok((digest, unindexed))
     }
 
     fn walk(&self, from: u64, to: u64, visit: &mut dyn FnMut(Visit<'_>) -> Visited) -> Visited {

@@ -5,7 +5,7 @@
 //! only mint, queue and leave (`writes/`, `reads/`).
 //!
 //! Locks, in the order in which they may be held together: submit, then one of {roles, a queue, missed writes, a create's state,
-//! mint state, mail, notifier, turns, doubts}; a page's state, then submit, doubts, recent orders or a read's state; a read's state,
+//! mint state, mail, notifier, turns, doubts}; the state of a page or of a look-up of a key, then submit, doubts, recent orders or a read's state; a read's state,
 //! then one of {roles, queue, ranges, timers, notifier}; turns, then a batch; roles (`Core::roles`), then a lane's role. No lock is
 //! held while a replica is called, or a waker, or a closure.
 
@@ -37,9 +37,9 @@ use crate::heal::RangeBook;
 use crate::order::{Day, MintCore, MintState, OrderNumber, SetId};
 use crate::pending::{Pending, Promise, mark_as_ours};
 use crate::quorum::Mask;
-use crate::replica::{ReplicaError, Version};
+use crate::replica::{Origin, ReplicaError, Version};
 use crate::set::{
-    Compared, Creation, Edit, Ending, FailedCreate, Listener, Order, Page, Reading, ReplicaState, ReplicaStatus, Resolved,
+    Compared, Creation, Edit, Ending, FailedCreate, Keyed, Listener, Order, Page, Reading, ReplicaState, ReplicaStatus, Resolved,
     SetState, SetStatus,
 };
 use crate::time::{Clock, GuardedClock};
@@ -399,7 +399,7 @@ impl Shard for ReplicatedSet {
         self.core.in_flight.load()
     }
 
-    fn give_up(&self, number: OrderNumber, version: Version) -> bool {
+    fn give_up(&self, number: OrderNumber, version: Version) -> Option<Version> {
         self.core.give_up(number, version)
     }
 
@@ -409,6 +409,18 @@ impl Shard for ReplicatedSet {
 
     fn end(&self, number: OrderNumber, version: Version, deadline: Instant, promise: Promise<Ending>) {
         self.core.end(number, version, deadline, promise);
+    }
+
+    fn keyed(&self, key: Bytes, since: Day, deadline: Instant, promise: Promise<Vec<Keyed>>) {
+        self.core.keyed(key, since, deadline, promise);
+    }
+
+    fn keyed_at(&self, number: OrderNumber, deadline: Instant, promise: Promise<Option<Keyed>>) {
+        self.core.keyed_at(number, deadline, promise);
+    }
+
+    fn confirm(&self, number: OrderNumber, expected: Version, more: Origin, deadline: Instant, promise: Promise<Version>) {
+        self.core.confirm(number, expected, more, deadline, promise);
     }
 
     fn probe(&self, deadline: Instant, promise: Promise<()>) {

@@ -113,6 +113,12 @@ impl RangeBook {
         !self.started || self.open.contains_key(&day) || self.differing.range(first..=last).next().is_some()
     }
 
+    /// Whether any range of `day` or a later one is dirty.
+    pub(crate) fn is_dirty_since(&self, day: Day) -> bool {
+        let first = RangeKey { day, range: 0 };
+        !self.started || self.open.range(day..).next().is_some() || self.differing.range(first..).next().is_some()
+    }
+
     /// Whether every range was compared once.
     pub(crate) fn is_complete(&self) -> bool {
         self.started && self.todo.is_empty()

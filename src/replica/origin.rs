@@ -83,6 +83,19 @@ impl Origin {
         !self.supersedes.is_empty() || !self.unverified.is_empty()
     }
 
+    /// This, and what `more` says beyond it: SETs that were not asked, numbers that were given up; of these the last that there is
+    /// room for. The request key stays.
+    pub(crate) fn extended(&self, more: &Origin) -> Origin {
+        let mut all = self.clone();
+        all.unverified.extend(&more.unverified);
+        all.unverified.sort_unstable();
+        all.unverified.dedup();
+        all.supersedes.retain(|(number, _)| more.supersedes.iter().all(|(other, _)| other != number));
+        all.supersedes.extend(&more.supersedes);
+        all.supersedes.drain(..all.supersedes.len().saturating_sub(SUPERSEDES_MAX));
+        all
+    }
+
     /// What it takes in memory, roughly.
     pub(crate) fn footprint(&self) -> usize {
         let key = self.request_key.as_ref().map_or(0, |key| key.key.len());

@@ -4,8 +4,9 @@ use super::{Order, Placed};
 use crate::error::Error;
 use crate::order::{OrderNumber, SetId};
 use crate::pending::Promise;
-use crate::replica::{Draft, Noted, RequestKey, Version};
+use crate::replica::{Draft, Noted, Origin, RequestKey, Version};
 use bytes::Bytes;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// How strongly to read.
@@ -101,6 +102,8 @@ pub(crate) struct Trail {
     /// What the last of those ended with.
     pub(crate) ambiguous: Option<Error>,
     pub(crate) request_key: Option<RequestKey>,
+    /// Numbers of earlier calls with that key that ended in doubt: given up, and this order stands in for them too.
+    pub(crate) earlier: Vec<(OrderNumber, Version)>,
     /// SETs that could not be asked for an earlier order under that key.
     pub(crate) unverified: Vec<SetId>,
 }
@@ -134,6 +137,14 @@ pub(crate) struct NotedPage {
     pub(crate) notes: Vec<Noted>,
     /// Where the next page goes on; `None` at the end.
     pub(crate) next: Option<OrderNumber>,
+}
+
+/// An order that a request key names, in one SET.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Keyed {
+    pub(crate) number: OrderNumber,
+    pub(crate) version: Version,
+    pub(crate) origin: Arc<Origin>,
 }
 
 /// What became of a number that was given up.

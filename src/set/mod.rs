@@ -7,14 +7,14 @@ mod status;
 
 pub use answers::{Modified, Order, Page, Placed, Resolved};
 pub use asks::Change;
-pub(crate) use asks::{Caller, Creation, Edit, Ending, FailedCreate, Listener, NotedPage, Reading, Strength, Trail};
+pub(crate) use asks::{Caller, Creation, Edit, Ending, FailedCreate, Keyed, Listener, NotedPage, Reading, Strength, Trail};
 pub(crate) use status::ShardStatus;
 pub use status::{Compared, ReplicaState, ReplicaStatus};
 
 use crate::error::{Error, WriteToken};
 use crate::order::{Day, OrderNumber, SetId};
 use crate::pending::{Pending, Promise};
-use crate::replica::Version;
+use crate::replica::{Origin, Version};
 use bytes::Bytes;
 use std::fmt;
 use std::sync::Arc;
@@ -34,9 +34,9 @@ pub(crate) trait Shard: Send + Sync + fmt::Debug {
     /// How full it is of what may be in flight, in thousandths.
     fn load(&self) -> u32;
 
-    /// Gives up a number whose create is in doubt, or was in an earlier process: from now on nobody is shown it. `false` where
-    /// somebody was already, at this version or a newer one.
-    fn give_up(&self, number: OrderNumber, version: Version) -> bool;
+    /// Gives up a number whose create is in doubt, or was in an earlier process: from now on nobody is shown it. Answers up to which
+    /// version: that one, or a newer one under which it was tried to write it again. `None` where somebody was shown it already.
+    fn give_up(&self, number: OrderNumber, version: Version) -> Option<Version>;
 
     /// Ends that again: the order was not placed under another number after all.
     fn take_back(&self, number: OrderNumber);
@@ -46,6 +46,16 @@ pub(crate) trait Shard: Send + Sync + fmt::Debug {
 
     /// Up to `limit` of the orders above `after` that say that something is still to be done about others.
     fn noted(&self, after: Option<OrderNumber>, limit: usize, deadline: Instant, promise: Promise<NotedPage>);
+    /// The orders of `since` and later days that a request key names here, ascending; without the void ones and those that were
+    /// given up. What is told is what some replica holds: it may be on fewer than W, and is still to be read. But no order
+    /// that was acknowledged before the call is left out.
+    fn keyed(&self, key: Bytes, since: Day, deadline: Instant, promise: Promise<Vec<Keyed>>);
+
+    /// The order under a number that [`Shard::keyed`] told, as strongly read as by `get`; `None` when there is none any more.
+    fn keyed_at(&self, number: OrderNumber, deadline: Instant, promise: Promise<Option<Keyed>>);
+
+    /// Writes an order again as it is, if it stands at `expected`, and has its record say `more` of how it came to be.
+    fn confirm(&self, number: OrderNumber, expected: Version, more: Origin, deadline: Instant, promise: Promise<Version>);
 
     /// Writes and reads something that is no order, as a sign of life.
     fn probe(&self, deadline: Instant, promise: Promise<()>);

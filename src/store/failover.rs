@@ -68,9 +68,12 @@ impl Inner {
             return true;
         }
         let Some((number, version)) = trail.doubtful.last().copied() else { return true };
-        let given_up = self.shard(number.set_id()).is_ok_and(|shard| shard.give_up(number, version));
-        trail.given_up += usize::from(given_up);
-        given_up
+        let given_up = self.shard(number.set_id()).ok().and_then(|shard| shard.give_up(number, version));
+        // The record of the next attempt names all versions that are given up.
+        let (Some(version), Some(last)) = (given_up, trail.doubtful.last_mut()) else { return false };
+        last.1 = version;
+        trail.given_up += 1;
+        true
     }
 
     /// Nothing could be sent anywhere else.
@@ -130,7 +133,7 @@ impl Inner {
         let mut placed = Placed::at_once(number, version);
         if let Some(trail) = caller.trail {
             placed.attempts += trail.doubtful.len() as u8;
-            placed.superseded = trail.doubtful.iter().map(|(number, _)| *number).collect();
+            placed.superseded = trail.superseded().map(|(number, _)| *number).collect();
             self.end_all(&trail);
             placed.unverified = trail.unverified;
         }
@@ -161,11 +164,16 @@ impl Inner {
 }
 
 impl Trail {
+    /// The numbers that the order stands in for.
+    fn superseded(&self) -> impl Iterator<Item = &(OrderNumber, Version)> {
+        self.earlier.iter().chain(&self.doubtful)
+    }
+
     /// What the order's record says about how it came to be.
     fn origin(&self) -> Option<Origin> {
         let origin = Origin {
             request_key: self.request_key.clone(),
-            supersedes: self.doubtful.clone(),
+            supersedes: self.superseded().copied().collect(),
             unverified: self.unverified.clone(),
         };
         (!origin.is_empty()).then_some(origin)

@@ -5,7 +5,8 @@
 //! only mint, queue and leave (`writes/`, `reads/`).
 //!
 //! Locks, in the order in which they may be held together: submit, then one of {roles, a queue, missed writes, a create's state,
-//! mint state, mail, notifier, turns, doubts}; the SET map or the floor asked for, then a queue; a page's state, then submit, doubts, recent orders or a read's state; a read's state,
+//! mint state, mail, notifier, turns, doubts}; the SET map or the floor asked for, then a queue; the state of a page or of a look-up of a
+//! key, then submit, doubts, recent orders or a read's state; a read's state,
 //! then one of {roles, queue, ranges, timers, notifier}; turns, then a batch; roles (`Core::roles`), then a lane's role. No lock is
 //! held while a replica is called, or a waker, or a closure.
 
@@ -37,10 +38,10 @@ use crate::heal::RangeBook;
 use crate::order::{Day, MintCore, MintState, OrderNumber, SetId};
 use crate::pending::{Pending, Promise, mark_as_ours};
 use crate::quorum::Mask;
-use crate::replica::{ReplicaError, Version};
+use crate::replica::{Origin, ReplicaError, Version};
 use crate::set::{
-    Compared, Creation, Edit, Ending, FailedCreate, Listener, NotedPage, Order, Page, Reading, ReplicaState, ReplicaStatus,
-    Resolved, ShardStatus,
+    Compared, Creation, Edit, Ending, FailedCreate, Keyed, Listener, NotedPage, Order, Page, Reading, ReplicaState,
+    ReplicaStatus, Resolved, ShardStatus,
 };
 use crate::time::{Clock, GuardedClock};
 use arc_swap::{ArcSwap, Guard};
@@ -396,7 +397,7 @@ impl Shard for ReplicatedSet {
         self.core.in_flight.load()
     }
 
-    fn give_up(&self, number: OrderNumber, version: Version) -> bool {
+    fn give_up(&self, number: OrderNumber, version: Version) -> Option<Version> {
         self.core.give_up(number, version)
     }
 
@@ -410,6 +411,18 @@ impl Shard for ReplicatedSet {
 
     fn noted(&self, after: Option<OrderNumber>, limit: usize, deadline: Instant, promise: Promise<NotedPage>) {
         self.core.noted(after, limit, deadline, promise);
+    }
+
+    fn keyed(&self, key: Bytes, since: Day, deadline: Instant, promise: Promise<Vec<Keyed>>) {
+        self.core.keyed(key, since, deadline, promise);
+    }
+
+    fn keyed_at(&self, number: OrderNumber, deadline: Instant, promise: Promise<Option<Keyed>>) {
+        self.core.keyed_at(number, deadline, promise);
+    }
+
+    fn confirm(&self, number: OrderNumber, expected: Version, more: Origin, deadline: Instant, promise: Promise<Version>) {
+        self.core.confirm(number, expected, more, deadline, promise);
     }
 
     fn probe(&self, deadline: Instant, promise: Promise<()>) {

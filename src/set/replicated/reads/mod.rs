@@ -2,6 +2,7 @@
 
 pub(super) mod days;
 pub(super) mod get;
+pub(super) mod keyed;
 pub(super) mod noted;
 pub(super) mod page;
 pub(super) mod recent;

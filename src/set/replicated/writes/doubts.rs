@@ -89,15 +89,17 @@ impl Doubts {
         true
     }
 
-    /// Nobody is shown this version, or an older one, from now on. `false` where somebody was.
-    pub(crate) fn give_up(&mut self, number: OrderNumber, version: Version) -> bool {
+    /// Nobody is shown this version, or an older one, from now on; nor a newer one that is in doubt itself: somebody tried to
+    /// settle this one, and wrote a copy of it. Answers up to which. `None` where somebody was shown it.
+    pub(crate) fn give_up(&mut self, number: OrderNumber, version: Version) -> Option<Version> {
         let was_applied = self.settled.get(&(number, version)) == Some(&Resolved::Applied);
         if was_applied || self.shown.contains(&number) {
-            return false;
+            return None;
         }
+        let version = self.newest(number).map_or(version, |newest| newest.max(version));
         let given_up = self.given_up.entry(number).or_insert(version);
         *given_up = version.max(*given_up);
-        true
+        Some(*given_up)
     }
 
     /// As [`Doubts::give_up`], also where it was shown: by whoever must end it.
@@ -285,7 +287,7 @@ mod tests {
     fn what_was_given_up_is_shown_to_nobody_and_what_was_shown_is_not_given_up() {
         let mut doubts = Doubts::default();
         doubts.add(number(1), doubt(5, None));
-        assert!(doubts.give_up(number(1), version(5)));
+        assert_eq!(doubts.give_up(number(1), version(5)), Some(version(5)));
         assert!(doubts.concerns(number(1)));
         assert!(!doubts.show(number(1), version(5)));
         assert!(doubts.show(number(1), version(6)), "somebody was told of it");
@@ -295,9 +297,15 @@ mod tests {
 
         doubts.add(number(2), doubt(8, None));
         assert!(doubts.show(number(2), version(8)));
-        assert!(!doubts.give_up(number(2), version(8)));
+        assert_eq!(doubts.give_up(number(2), version(8)), None);
         doubts.settle(number(2), version(8), None);
-        assert!(!doubts.give_up(number(2), version(8)), "it took effect");
+        assert_eq!(doubts.give_up(number(2), version(8)), None, "it took effect");
+
+        // Somebody tried to settle it, and that is in doubt as well: the copy is given up with it.
+        doubts.add(number(3), doubt(9, None));
+        doubts.add(number(3), doubt(10, Some(9)));
+        assert_eq!(doubts.give_up(number(3), version(9)), Some(version(10)));
+        assert!(!doubts.show(number(3), version(10)));
     }
 
     #[test]

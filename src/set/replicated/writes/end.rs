@@ -28,20 +28,18 @@ const ABOVE_ALL: Version = Version { epoch: u32::MAX, counter: u64::MAX };
 
 impl Core {
     /// See [`Shard::give_up`](crate::set::Shard::give_up).
-    pub(crate) fn give_up(&self, number: OrderNumber, version: Version) -> bool {
+    pub(crate) fn give_up(&self, number: OrderNumber, version: Version) -> Option<Version> {
         self.enlist_doubtful_create(number);
-        if !self.doubts.lock().give_up(number, version) {
-            return false;
-        }
+        let given_up = self.doubts.lock().give_up(number, version)?;
         // Whoever settles it at this moment may be rolling it forward. In this order: who begins to settle looks afterwards.
         if self.is_settling(number) {
             self.doubts.lock().take_back(number);
-            return false;
+            return None;
         }
         // A read under way may have found it: from here on it looks again, in its turn.
         self.copies.fetch_add(1, Ordering::AcqRel);
         self.recent.forget(number);
-        true
+        Some(given_up)
     }
 
     /// Makes a given-up number void, for whoever has the turn. Called when settling has begun.

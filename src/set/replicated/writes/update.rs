@@ -1,4 +1,5 @@
-//! Compare and set: in its turn, an order that stands at the expected version gets a new payload.
+//! Compare and set: in its turn, an order that stands at the expected version gets a new payload, or its record says more of how
+//! it came to be.
 
 use super::settle::Stands;
 use super::turns::{Turn, TurnEnd};
@@ -6,7 +7,7 @@ use super::write::{Content, Written};
 use crate::error::{Error, NotAttempted};
 use crate::order::OrderNumber;
 use crate::pending::Promise;
-use crate::replica::{Draft, Kind, Record, Version};
+use crate::replica::{Draft, Kind, Origin, Record, Version};
 use crate::set::replicated::Core;
 use crate::set::replicated::upkeep::coordinator::{Timed, again};
 use crate::set::replicated::upkeep::notify::{Completion, Deliver, Held};
@@ -26,8 +27,16 @@ struct UpdateOp {
 
 struct State {
     /// Until it is sent.
-    draft: Option<Draft>,
+    change: Option<Change>,
     promise: Option<Promise<Version>>,
+}
+
+/// What is to become of the order.
+enum Change {
+    /// A new payload.
+    Payload(Draft),
+    /// The same payload, and more to be said of how it came to be.
+    Origin(Origin),
 }
 
 impl Core {
@@ -40,11 +49,38 @@ impl Core {
         deadline: Instant,
         promise: Promise<Version>,
     ) {
-        let held = match self.admit_write(number, payload.len()) {
-            Ok(held) => held,
-            Err(error) => return promise.complete(Err(error)),
-        };
-        let state = State { draft: Some(Draft::new(payload)), promise: Some(promise) };
+        match self.admit_write(number, payload.len()) {
+            Ok(held) => self.begin_update(number, expected, Change::Payload(Draft::new(payload)), held, deadline, promise),
+            Err(error) => promise.complete(Err(error)),
+        }
+    }
+
+    /// See [`Shard::confirm`](crate::set::Shard::confirm).
+    pub(crate) fn confirm(
+        self: &Arc<Core>,
+        number: OrderNumber,
+        expected: Version,
+        more: Origin,
+        deadline: Instant,
+        promise: Promise<Version>,
+    ) {
+        // How long its payload is shows later.
+        match self.admit_write(number, 0) {
+            Ok(held) => self.begin_update(number, expected, Change::Origin(more), held, deadline, promise),
+            Err(error) => promise.complete(Err(error)),
+        }
+    }
+
+    fn begin_update(
+        self: &Arc<Core>,
+        number: OrderNumber,
+        expected: Version,
+        change: Change,
+        held: Held,
+        deadline: Instant,
+        promise: Promise<Version>,
+    ) {
+        let state = State { change: Some(change), promise: Some(promise) };
         let op = Arc::new(UpdateOp { number, expected, deadline, held, state: Mutex::new(state) });
         let timed: Weak<UpdateOp> = Arc::downgrade(&op);
         self.watch_until(deadline, timed);
@@ -104,13 +140,19 @@ impl UpdateOp {
         }
         // From here on the deadline finds it sent.
         let mut state = self.state.lock();
-        let Some(draft) = state.draft.take().filter(|_| state.promise.is_some()) else {
+        let Some(change) = state.change.take().filter(|_| state.promise.is_some()) else {
             drop(state);
             return core.pass_on(number, TurnEnd::Stands(record));
         };
         drop(state);
         let op = Arc::clone(&self);
-        let origin = record.origin.clone();
+        let (draft, origin) = match change {
+            Change::Payload(draft) => (draft, record.origin.clone()),
+            Change::Origin(more) => {
+                let origin = record.origin.as_deref().map_or_else(|| more.clone(), |origin| origin.extended(&more));
+                (Draft::new(&record.value), Some(Arc::new(origin)))
+            }
+        };
         let then = move |core: &Arc<Core>, written| match written {
             Written::Stored(record) => op.end(core, Ok(record.version), TurnEnd::Stands(record)),
             Written::InDoubt(error) => op.end(core, Err(error), TurnEnd::Unknown),
@@ -137,7 +179,7 @@ impl Timed for UpdateOp {
         let state = self.state.lock();
         state.promise.as_ref()?;
         // Once it is sent the write keeps the deadline itself.
-        if now < self.deadline || state.draft.is_none() {
+        if now < self.deadline || state.change.is_none() {
             return (now < self.deadline).then(|| again(self.deadline, now));
         }
         drop(state);

@@ -111,7 +111,9 @@ mod topology;
 
 pub use config::{BreakerSettings, ConfigError, OpenReplica, Quorum, SetConfig};
 pub use error::{Attempt, Error, Faults, NotAttempted, ParseWriteTokenError, WriteToken};
+pub use heal::Alarm;
 pub use health::BreakerState;
+pub use job::{Job, Progress};
 pub use order::{
     Block, Day, InvalidDay, InvalidSetId, LeaseError, LeaseStore, MintError, Minter, NumberWriter, OrderNumber,
     ParseOrderNumberError, SetId,
@@ -123,7 +125,8 @@ pub use replica::{
 };
 pub use set::{Change, Compared, Modified, Order, Page, Placed, ReplicaState, ReplicaStatus, Resolved};
 pub use store::{
-    Builder, CreateAll, CreateOptions, Finding, OrderStore, ReadOptions, Scan, SetStatus, Status, Verified, Where, WriteOptions,
+    Builder, CreateAll, CreateOptions, Finding, OrderStore, ReadOptions, Reconciled, Scan, SetStatus, Status, Verified, Where,
+    WriteOptions,
 };
 pub use time::{Clock, SystemClock};
 pub use topology::{Retire, SetState, Zone};

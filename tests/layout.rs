@@ -12,10 +12,11 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("quorum", &["order", "config", "replica"]),
     ("heal", &["order", "quorum", "replica"]),
     ("set", &["order", "config", "pending", "replica", "quorum", "heal"]),
-    ("store", &["order", "config", "pending", "replica", "heal", "set", "topology", "health"]),
+    ("store", &["order", "config", "pending", "job", "replica", "heal", "set", "topology", "health"]),
     ("testing", &["order", "config", "health", "replica", "set"]),
     ("config", &["order", "replica", "topology"]),
     ("error", &["order", "config", "replica", "set", "topology"]),
+    ("job", &["pending"]),
     ("pending", &[]),
     ("time", &[]),
 ];

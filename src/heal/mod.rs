@@ -3,5 +3,6 @@
 mod notes;
 mod ranges;
 
+pub use notes::Alarm;
 pub(crate) use notes::{Notes, Tried};
 pub(crate) use ranges::{DaySpan, RangeBook, RangeKey, odd_ones};

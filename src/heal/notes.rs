@@ -4,9 +4,10 @@
 //! What does not succeed is tried again later, at growing intervals. The notes themselves are durable in the records of the orders
 //! that were placed instead; this is what is known of them in memory.
 
-use crate::order::OrderNumber;
+use crate::order::{OrderNumber, SetId};
 use crate::replica::Version;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 /// The most notes in memory. What is beyond is found again in the records, by the next walk over them.
 const NOTES_MAX: usize = 1 << 20;
@@ -19,10 +20,47 @@ const RETRY_MAX_MS: u64 = 30_000;
 #[derive(Debug, Default)]
 pub(crate) struct Notes {
     open: BTreeMap<OrderNumber, Note>,
-    /// Numbers that somebody was told of: they were left alone.
-    alarms: BTreeMap<OrderNumber, Version>,
-    done: u64,
-    forgotten: bool,
+    /// Void on all replicas, as far as that is kept in mind.
+    done: BTreeSet<OrderNumber>,
+    done_count: u64,
+    /// SETs that were asked, after all, for an earlier order than this one under its request key.
+    verified: BTreeSet<(OrderNumber, SetId)>,
+    alarms: BTreeSet<Alarm>,
+}
+
+/// What is left alone and asks for an operator.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[non_exhaustive]
+pub enum Alarm {
+    /// The number was given up and its order placed under another, and it stands all the same, at a version newer than the attempt
+    /// that was given up: somebody was told of it and changed it.
+    Alive {
+        /// The number.
+        number: OrderNumber,
+        /// The version that stands.
+        version: Version,
+    },
+    /// Both orders were created with one request key, and each was placed when the other's SET could not be asked.
+    KeyTwice {
+        /// The two, in ascending order.
+        numbers: [OrderNumber; 2],
+    },
+}
+
+impl fmt::Display for Alarm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Alarm::Alive { number, version } => {
+                write!(f, "{number} was given up, and stands at version {version}: somebody was told of it")
+            }
+            Alarm::KeyTwice { numbers: [first, second] } => {
+                write!(
+                    f,
+                    "{first} and {second} have one request key, and each was placed when the other's SET could not be asked"
+                )
+            }
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -33,8 +71,6 @@ struct Note {
     pause_ms: u64,
     /// It is being tried.
     is_under_way: bool,
-    /// It is void on W replicas.
-    is_void: bool,
 }
 
 /// How a try ended.
@@ -51,11 +87,11 @@ pub(crate) enum Tried {
 impl Notes {
     /// The number was given up at that version.
     pub(crate) fn owe(&mut self, number: OrderNumber, version: Version, now_ms: u64) {
+        // The rest is found again by the next walk.
         if self.open.len() >= NOTES_MAX && !self.open.contains_key(&number) {
-            self.forgotten = true;
             return;
         }
-        let note = Note { version, due_ms: now_ms, pause_ms: RETRY_MIN_MS, is_under_way: false, is_void: false };
+        let note = Note { version, due_ms: now_ms, pause_ms: RETRY_MIN_MS, is_under_way: false };
         let held = self.open.entry(number).or_insert(note);
         held.version = version.max(held.version);
     }
@@ -83,14 +119,15 @@ impl Notes {
         match tried {
             Tried::Void { everywhere: true } => {
                 self.open.remove(&number);
-                self.done += 1;
+                self.done_count += 1;
+                remember(&mut self.done, number);
             }
             Tried::Alive(version) => {
                 self.open.remove(&number);
-                self.alarms.insert(number, version);
+                remember(&mut self.done, number);
+                self.alarm(Alarm::Alive { number, version });
             }
             Tried::Void { everywhere: false } | Tried::Failed => {
-                note.is_void |= tried != Tried::Failed;
                 note.due_ms = now_ms.saturating_add(note.pause_ms);
                 note.pause_ms = (note.pause_ms * 2).min(RETRY_MAX_MS);
             }
@@ -120,24 +157,52 @@ impl Notes {
         self.open.is_empty()
     }
 
-    /// How many are void on W replicas and not known to be on all.
-    pub(crate) fn waiting_for_all(&self) -> usize {
-        self.open.values().filter(|note| note.is_void).count()
+    /// Those that wait.
+    pub(crate) fn open(&self) -> impl Iterator<Item = OrderNumber> + '_ {
+        self.open.keys().copied()
+    }
+
+    /// Whether any that waits was not tried to its end since it was hastened: its SET may be asked, and it is not void on W replicas
+    /// and waiting for one that is away.
+    pub(crate) fn has_hope(&self, mut may: impl FnMut(SetId) -> bool) -> bool {
+        let is_new = |note: &Note| note.is_under_way || note.pause_ms <= 4 * RETRY_MIN_MS;
+        self.open.iter().any(|(number, note)| may(number.set_id()) && is_new(note))
     }
 
     /// How many came to their end.
     pub(crate) fn done(&self) -> u64 {
-        self.done
+        self.done_count
     }
 
-    /// Whether some were too many to be kept in mind.
-    pub(crate) fn forgot_some(&self) -> bool {
-        self.forgotten
+    /// Whether that number came to its end.
+    pub(crate) fn is_done(&self, number: OrderNumber) -> bool {
+        self.done.contains(&number)
     }
 
-    /// Numbers that were given up, and that somebody was told of all the same: the operator looks into them.
-    pub(crate) fn alarms(&self) -> impl Iterator<Item = (OrderNumber, Version)> + '_ {
-        self.alarms.iter().map(|(number, version)| (*number, *version))
+    /// The SET was asked for earlier orders than this one under its request key.
+    pub(crate) fn verified(&mut self, number: OrderNumber, set: SetId) {
+        remember(&mut self.verified, (number, set));
+    }
+
+    pub(crate) fn is_verified(&self, number: OrderNumber, set: SetId) -> bool {
+        self.verified.contains(&(number, set))
+    }
+
+    pub(crate) fn alarm(&mut self, alarm: Alarm) {
+        remember(&mut self.alarms, alarm);
+    }
+
+    /// What was left alone: the operator looks into it.
+    pub(crate) fn alarms(&self) -> impl Iterator<Item = &Alarm> + '_ {
+        self.alarms.iter()
+    }
+}
+
+/// Keeps in mind what is only dear to do twice: where there is too much of it, the oldest orders are forgotten.
+fn remember<T: Ord>(set: &mut BTreeSet<T>, item: T) {
+    set.insert(item);
+    if set.len() > NOTES_MAX {
+        set.pop_first();
     }
 }
 
@@ -163,11 +228,11 @@ mod tests {
         assert_eq!(notes.take_due(0, 9, |_| true), [(number(1), VERSION)]);
         assert_eq!(due(&mut notes, 0), 0, "it is under way");
         notes.tried(number(1), Tried::Void { everywhere: false }, 0);
-        assert_eq!((due(&mut notes, 249), notes.waiting_for_all()), (0, 1));
+        assert_eq!((due(&mut notes, 249), notes.waiting(|_| true)), (0, 1));
         assert_eq!(due(&mut notes, 250), 1);
         notes.tried(number(1), Tried::Void { everywhere: true }, 250);
         assert!(notes.is_empty());
-        assert_eq!(notes.done(), 1);
+        assert!(notes.is_done(number(1)) && notes.done() == 1);
     }
 
     #[test]
@@ -200,7 +265,8 @@ mod tests {
         assert_eq!(due(&mut notes, 0), 1);
         notes.tried(number(1), Tried::Alive(Version { epoch: 2, counter: 1 }), 0);
         assert_eq!(due(&mut notes, u64::MAX), 0);
-        assert_eq!(notes.alarms().collect::<Vec<_>>(), [(number(1), Version { epoch: 2, counter: 1 })]);
+        let alarm = Alarm::Alive { number: number(1), version: Version { epoch: 2, counter: 1 } };
+        assert_eq!(notes.alarms().collect::<Vec<_>>(), [&alarm]);
     }
 
     #[test]

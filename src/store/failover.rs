@@ -136,6 +136,9 @@ impl Inner {
             placed.superseded = trail.superseded().map(|(number, _)| *number).collect();
             self.end_all(&trail);
             placed.unverified = trail.unverified;
+            if !placed.unverified.is_empty() {
+                self.want_walk();
+            }
         }
         caller.promise.complete(Ok(placed));
     }

@@ -124,7 +124,7 @@ impl Changes {
 }
 
 impl Inner {
-    fn check_open(&self) -> Result<(), Error> {
+    pub(super) fn check_open(&self) -> Result<(), Error> {
         if self.closing.load(Ordering::Acquire) { Err(Error::Closed) } else { Ok(()) }
     }
 
@@ -183,6 +183,11 @@ impl Inner {
             (entry.id, ramp)
         });
         ramps.of = of.collect();
+        if map.sets.iter().any(|entry| entry.state == SetState::Retired) {
+            let is_gone = |set: SetId| map.get(set).is_some_and(|entry| entry.state == SetState::Retired);
+            // Its numbers are refused, so nothing can bring them to life.
+            self.voids.lock().settle_all(|number| is_gone(number.set_id()));
+        }
         for entry in map.serving() {
             self.links.add(entry.id).health().set_takes_orders(entry.state.takes_orders());
         }

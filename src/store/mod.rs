@@ -12,6 +12,7 @@ mod maps;
 mod modify;
 mod open;
 mod read;
+mod reconcile;
 mod scan;
 mod status;
 mod topology;
@@ -22,6 +23,7 @@ pub use builder::Builder;
 pub use create::{CreateAll, CreateOptions};
 pub use modify::WriteOptions;
 pub use read::ReadOptions;
+pub use reconcile::Reconciled;
 pub use scan::Scan;
 pub use status::{SetStatus, Status};
 pub use verify::{Finding, Verified, Where};
@@ -29,6 +31,7 @@ pub use verify::{Finding, Verified, Where};
 use self::grow::{Changes, Ramps};
 use self::health::Links;
 use self::keeper::Bell;
+use self::reconcile::Walks;
 use self::topology::{Found, Topology};
 use crate::config::Settings;
 use crate::error::{Error, WriteToken};
@@ -45,7 +48,7 @@ use std::fmt;
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// A handle to an open store. Cheap to clone; the store closes when the last clone is dropped, or at [`OrderStore::close`].
@@ -87,6 +90,9 @@ struct Inner {
     closing: AtomicBool,
     links: Arc<Links>,
     voids: Mutex<Notes>,
+    /// Walks under way.
+    walks: AtomicUsize,
+    background: Mutex<Walks>,
 }
 
 impl Inner {
@@ -110,6 +116,8 @@ impl Inner {
             closing: AtomicBool::new(false),
             links,
             voids: Mutex::default(),
+            walks: AtomicUsize::new(0),
+            background: Mutex::default(),
         }
     }
 
@@ -404,7 +412,7 @@ impl OrderStore {
             map_version: topology.map.version,
             quorum: topology.map.quorum,
             sets: sets.map(|(entry, shard)| SetStatus::of(entry, shard.status(), &self.inner.told(entry.id))).collect(),
-            alarms: self.inner.voids.lock().alarms().collect(),
+            alarms: self.inner.voids.lock().alarms().cloned().collect(),
         }
     }
 

@@ -65,6 +65,7 @@ pub(super) fn open(builder: Builder) -> Result<OrderStore, Error> {
     let topology = Topology::new(map, shards, local, |_| crate::topology::FULL_SHARE);
     let inner = Arc::new(Inner::new(store, settings, builder.home, builder.clock, topology, Arc::clone(&links)));
     links.join(&inner);
+    inner.heed_newest();
     inner.begin_ramps();
     let store = OrderStore { inner: Arc::new(Open(Arc::clone(&inner))) };
     keeper::start(&inner)?;

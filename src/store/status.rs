@@ -1,9 +1,9 @@
 //! What an operator asks.
 
 use crate::config::Quorum;
+use crate::heal::Alarm;
 use crate::health::{BreakerState, GateStatus};
-use crate::order::{Day, OrderNumber, SetId};
-use crate::replica::Version;
+use crate::order::{Day, SetId};
 use crate::set::{Compared, ReplicaStatus, ShardStatus};
 use crate::topology::{MapEntry, SetState, Zone};
 
@@ -19,9 +19,8 @@ pub struct Status {
     pub quorum: Quorum,
     /// By id. Those that are retired are not among them.
     pub sets: Vec<SetStatus>,
-    /// Numbers that were given up, and that somebody was told of all the same: each stands beside the order that was placed
-    /// instead, at the version named. They are left alone; the operator decides which of the two counts.
-    pub alarms: Vec<(OrderNumber, Version)>,
+    /// What is left alone and asks for an operator: of two orders he decides which counts.
+    pub alarms: Vec<Alarm>,
 }
 
 /// What the store knows of a SET beside what that says of itself.

@@ -8,6 +8,7 @@ mod clocks;
 mod closing;
 mod crowds;
 mod epochs;
+mod growing;
 mod pressure;
 mod quorums;
 mod reads;

@@ -68,6 +68,11 @@ impl Bench {
         self.builder().open().expect("the store opens")
     }
 
+    /// With another word about its SET.
+    pub(crate) fn open_as(&self, config: SetConfig) -> Result<OrderStore, Error> {
+        OrderStore::builder().quorum(self.quorum).clock(self.clock.clone()).recent_bytes(0).add_set(config).open()
+    }
+
     pub(crate) fn number(&self, sequence: u64) -> OrderNumber {
         OrderNumber::new(today(), sequence, self.set).expect("a number")
     }

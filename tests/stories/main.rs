@@ -8,6 +8,7 @@ mod clocks;
 mod closing;
 mod crowds;
 mod epochs;
+mod growing;
 mod origins;
 mod pressure;
 mod quorums;

@@ -34,6 +34,8 @@ pub(crate) mod defaults {
     pub(crate) const RECENT_BYTES: usize = 16 << 20;
     /// Threads of each SET on which closures given to `modify` run; started when they are needed.
     pub(crate) const MODIFY_THREADS: usize = 2;
+    /// How many days a request key is looked for, today included.
+    pub(crate) const REQUEST_KEY_DAYS: u32 = 2;
 }
 
 /// How many replicas hold an order (N), how many a read asks (R), how many must have synced a write (W).
@@ -326,6 +328,7 @@ pub(crate) struct Settings {
     pub(crate) cache_bytes: u64,
     pub(crate) recent_bytes: usize,
     pub(crate) modify_threads: usize,
+    pub(crate) request_key_days: u32,
     pub(crate) utc_offset_minutes: i32,
 }
 
@@ -344,6 +347,7 @@ impl Default for Settings {
             cache_bytes: defaults::CACHE_BYTES,
             recent_bytes: defaults::RECENT_BYTES,
             modify_threads: defaults::MODIFY_THREADS,
+            request_key_days: defaults::REQUEST_KEY_DAYS,
             utc_offset_minutes: 0,
         }
     }
@@ -369,6 +373,7 @@ impl Settings {
             ("cache_bytes", self.cache_bytes, 1 << 20, 1 << 40),
             ("recent_bytes", self.recent_bytes as u64, 0, 1 << 36),
             ("modify_threads", self.modify_threads as u64, 1, 64),
+            ("request_key_days", self.request_key_days.into(), 2, 31),
             ("utc_offset_minutes (its absolute value)", u64::from(self.utc_offset_minutes.unsigned_abs()), 0, 1_439),
         ];
         for (name, given, min, max) in table {

@@ -4,6 +4,7 @@ mod builder;
 mod create;
 mod failover;
 mod health;
+mod keys;
 mod modify;
 mod open;
 mod read;
@@ -20,6 +21,7 @@ pub use status::Status;
 pub use verify::{Finding, Verified, Where};
 
 use self::health::Link;
+use self::keys::Keys;
 use crate::config::Settings;
 use crate::error::{Error, WriteToken};
 use crate::heal::Notes;
@@ -27,6 +29,7 @@ use crate::order::{Day, OrderNumber, SetId};
 use crate::pending::{Pending, is_ours};
 use crate::replica::Version;
 use crate::set::{Change, Compared, Modified, Order, Page, Placed, Resolved, Shard};
+use crate::time::Clock;
 use crate::topology::{Choice, SetMap};
 use parking_lot::Mutex;
 use std::fmt;
@@ -61,6 +64,7 @@ struct Inner {
     shards: Vec<Arc<dyn Shard>>,
     links: Vec<Arc<Link>>,
     voids: Mutex<Notes>,
+    keys: Keys,
     began: Instant,
     /// The place in `shards` by SET id, `NO_SET` where there is none: routing is one look-up.
     route: Box<[u16; 1000]>,
@@ -70,13 +74,21 @@ struct Inner {
 const NO_SET: u16 = u16::MAX;
 
 impl Inner {
-    fn new(store: u128, map: SetMap, settings: Settings, shards: Vec<Arc<dyn Shard>>, links: Vec<Arc<Link>>) -> Inner {
+    fn new(
+        store: u128,
+        map: SetMap,
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+        shards: Vec<Arc<dyn Shard>>,
+        links: Vec<Arc<Link>>,
+    ) -> Inner {
         let mut route = Box::new([NO_SET; 1000]);
         for (place, shard) in (0u16..).zip(&shards) {
             route[usize::from(shard.id().get())] = place;
         }
         let choice = Choice::new(shards.iter().map(|shard| shard.status().weight));
-        Inner { store, map, settings, shards, links, voids: Mutex::default(), began: Instant::now(), route, choice }
+        let (voids, keys, began) = (Mutex::default(), Keys::new(clock), Instant::now());
+        Inner { store, map, settings, shards, links, voids, keys, began, route, choice }
     }
 
     fn shard(&self, set: SetId) -> Result<&dyn Shard, Error> {
@@ -111,7 +123,9 @@ impl OrderStore {
     /// As [`OrderStore::create`], with options.
     ///
     /// # Errors
-    /// As for [`OrderStore::create`].
+    /// As for [`OrderStore::create`]. With a request key also [`Error::Config`] when it has not 1 to 255 bytes, [`Error::KeyReused`],
+    /// [`Error::KeyConflict`], and [`Error::KeyUnverified`] where the options are strict. With a key every create may be tried again,
+    /// also after [`Error::Ambiguous`].
     pub fn create_with(&self, payload: impl AsRef<[u8]>, options: CreateOptions) -> Pending<Placed> {
         create::create(&self.inner, payload.as_ref(), &options)
     }

@@ -110,7 +110,7 @@ pub(super) fn open(builder: Builder) -> Result<OrderStore, Error> {
             map: (MAP_KEY.to_owned(), map.encode().into()),
         })?));
     }
-    let inner = Arc::new(Inner::new(store, map, settings, shards, links));
+    let inner = Arc::new(Inner::new(store, map, settings, Arc::clone(&builder.clock), shards, links));
     inner.links.iter().for_each(|link| link.join(Arc::downgrade(&inner)));
     Ok(OrderStore { inner })
 }

@@ -73,6 +73,8 @@ pub(crate) mod defaults {
     pub(crate) const RAMP_FROM_PERCENT: u32 = 10;
     /// The share of a SET's creates that may be tried once more elsewhere, in percent, when it goes on like that.
     pub(crate) const BUDGET_PERCENT: u32 = 20;
+    /// How many days a request key is looked for, today included.
+    pub(crate) const REQUEST_KEY_DAYS: u32 = 2;
 }
 
 /// How many replicas hold an order (N), how many a read asks (R), how many must have synced a write (W).
@@ -391,6 +393,7 @@ pub(crate) struct Settings {
     pub(crate) recent_bytes: usize,
     pub(crate) modify_threads: usize,
     pub(crate) ramp: Duration,
+    pub(crate) request_key_days: u32,
     pub(crate) utc_offset_minutes: i32,
 }
 
@@ -410,6 +413,7 @@ impl Default for Settings {
             recent_bytes: defaults::RECENT_BYTES,
             modify_threads: defaults::MODIFY_THREADS,
             ramp: defaults::JOIN_RAMP,
+            request_key_days: defaults::REQUEST_KEY_DAYS,
             utc_offset_minutes: 0,
         }
     }
@@ -435,6 +439,7 @@ impl Settings {
             ("recent_bytes", self.recent_bytes as u64, 0, 1 << 36),
             ("ramp in ms", ms(self.ramp), 0, 24 * hour_ms),
             ("modify_threads", self.modify_threads as u64, 1, 64),
+            ("request_key_days", self.request_key_days.into(), 2, 31),
             ("utc_offset_minutes (its absolute value)", u64::from(self.utc_offset_minutes.unsigned_abs()), 0, 1_439),
         ];
         for (name, given, min, max) in table {

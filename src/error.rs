@@ -76,7 +76,7 @@ pub enum Error {
         reason: NotAttempted,
     },
     /// Some replicas may hold the write and fewer than W confirmed it. Whether it counts is open: the order may be there
-    /// now, later, or never. A plain retry may double it.
+    /// now, later, or never. A plain retry may double it; one with the request key of the first try does not.
     #[error(
         "not known whether {number} was stored ({token}): need {need}, got {acked} good and {failed} failed, {in_flight} still out",
         number = token.number
@@ -92,6 +92,28 @@ pub enum Error {
         in_flight: u8,
         /// W.
         need: u8,
+    },
+    /// The request key was used with another payload. Nothing changed; a retry gives the same. The caller acts: another order needs
+    /// another key.
+    #[error("the request key was used for {number}, with another payload")]
+    KeyReused {
+        /// The order that the key names.
+        number: OrderNumber,
+    },
+    /// Some SETs could not be asked whether they hold an order under the request key, and the create was
+    /// [`strict`](crate::CreateOptions::strict). No order was placed; retry when they are back.
+    #[error("not known whether the request key was used: {} could not be asked", Sets(sets))]
+    KeyUnverified {
+        /// The SETs.
+        sets: Vec<SetId>,
+    },
+    /// There are several live orders under the request key, each placed or confirmed while the other's SET could not be asked, or
+    /// come to light after a crash: which of them stands cannot be told. Nothing changed. The operator acts, and a retry gives the same
+    /// until then.
+    #[error("the request key names several orders, and which one stands cannot be told: {}", Listed(numbers))]
+    KeyConflict {
+        /// The orders.
+        numbers: Vec<OrderNumber>,
     },
     /// Too few replicas could answer a read. Nothing changed; a retry is safe once replicas are back.
     #[error("quorum lost in SET {set}: need {need} of {of}, got {good} good; {missing}")]
@@ -349,6 +371,16 @@ pub enum NotAttempted {
         /// The order.
         number: OrderNumber,
     },
+    /// Others were creating with the same request key until the deadline, or what they made of its orders changed all the time. Retry.
+    #[error("the deadline passed before it was this create's turn on its request key")]
+    NoKeyTurn,
+    /// As many creates with request keys are under way, with this one or in all, as may be, or ended in doubt. Retry when some of them
+    /// have been answered.
+    #[error("too many creates with request keys wait: {waiting}")]
+    KeysBusy {
+        /// How many.
+        waiting: usize,
+    },
     /// The SET used up its 10^10 numbers of the day. Retry tomorrow.
     #[error("SET {set} has no number left on {day}")]
     DayFull {
@@ -421,6 +453,8 @@ impl NotAttempted {
             | NotAttempted::NoLease { .. }
             | NotAttempted::NoTurn { .. }
             | NotAttempted::NoSetTakesOrders
+            | NotAttempted::NoKeyTurn
+            | NotAttempted::KeysBusy { .. }
             | NotAttempted::DayFull { .. }
             | NotAttempted::ClockJump { .. }
             | NotAttempted::ClockOutOfRange { .. }
@@ -431,7 +465,7 @@ impl NotAttempted {
     /// Whether it is only that too much is under way.
     pub(crate) fn is_busy(&self) -> bool {
         match self {
-            NotAttempted::Busy { .. } => true,
+            NotAttempted::Busy { .. } | NotAttempted::KeysBusy { .. } => true,
             NotAttempted::NoSetLeft { attempts, .. } => attempts.iter().any(|attempt| attempt.reason.is_busy()),
             _ => false,
         }
@@ -475,6 +509,8 @@ impl Error {
                 | NotAttempted::NoQuorum { .. }
                 | NotAttempted::NoLease { .. }
                 | NotAttempted::NoTurn { .. }
+                | NotAttempted::NoKeyTurn
+                | NotAttempted::KeysBusy { .. }
                 | NotAttempted::Unavailable { .. }
                 | NotAttempted::NoSetLeft { .. } => true,
                 // Somebody has to add a SET or to look at a clock, or a day has to pass, first.
@@ -487,13 +523,15 @@ impl Error {
             // Reads change nothing that was not decided before.
             Error::QuorumLost { .. } | Error::DeadlineExceeded { .. } | Error::Unconfirmed { .. } | Error::Stale { .. } => true,
             // The SET may be well again.
-            Error::SetUnavailable { .. } => true,
+            Error::SetUnavailable { .. } | Error::KeyUnverified { .. } => true,
             // The other process may end.
             Error::InUse { .. } => true,
             // The order may be there: again would be twice.
             Error::Ambiguous { .. } => false,
             // The caller has to look again first: the same call is refused again.
             Error::VersionMismatch { .. } => false,
+            // Somebody has to choose another key, or to look into the orders, first.
+            Error::KeyReused { .. } | Error::KeyConflict { .. } => false,
             // What the closure asked for inside may be under way.
             Error::Reentrant => false,
             // It was answered already.
@@ -541,6 +579,32 @@ impl From<InvalidSetId> for Error {
 impl From<InvalidDay> for Error {
     fn from(error: InvalidDay) -> Error {
         Error::Config(ConfigError::Day(error))
+    }
+}
+
+/// One after the other.
+struct Listed<'a>(&'a [OrderNumber]);
+
+impl fmt::Display for Listed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, number) in self.0.iter().enumerate() {
+            let comma = if at == 0 { "" } else { ", " };
+            write!(f, "{comma}{number}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The same, for SETs.
+struct Sets<'a>(&'a [SetId]);
+
+impl fmt::Display for Sets<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, set) in self.0.iter().enumerate() {
+            let set_or_comma = if at == 0 { "SET " } else { ", " };
+            write!(f, "{set_or_comma}{set}")?;
+        }
+        Ok(())
     }
 }
 

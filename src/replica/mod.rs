@@ -10,6 +10,7 @@ mod values;
 pub use self::group::{Group, GroupFull, Write};
 pub use self::memory::MemoryReplica;
 pub(crate) use self::memory::open_memory;
+pub(crate) use self::origin::REQUEST_KEY_BYTES_MAX;
 pub use self::origin::{Origin, RequestKey};
 pub(crate) use self::record::Draft;
 pub use self::record::{Kind, Record, RecordError, Version};

@@ -17,10 +17,11 @@ pub struct Placed {
     pub attempts: u8,
     /// Numbers that were tried first and given up: they are being made void, and never come to life.
     pub superseded: Vec<OrderNumber>,
-    /// There was an order under that request key already, and this is it. Nothing was written.
+    /// There was an order under that request key already, and this is it. Nothing was written, or nothing but which SETs could not be
+    /// asked now.
     pub repeated: bool,
     /// SETs that could not be asked whether they hold an order under that request key. Should one of them do, that one is
-    /// made void when it is found.
+    /// made void when it is found, acknowledged or not. For a repeated order: all that could not be asked so far.
     pub unverified: Vec<SetId>,
 }
 
@@ -28,6 +29,11 @@ impl Placed {
     /// Stored at the first attempt.
     pub(crate) fn at_once(number: OrderNumber, version: Version) -> Placed {
         Placed { number, version, attempts: 1, superseded: Vec::new(), repeated: false, unverified: Vec::new() }
+    }
+
+    /// Placed before, under the same request key.
+    pub(crate) fn again(number: OrderNumber, version: Version, unverified: Vec<SetId>) -> Placed {
+        Placed { number, version, attempts: 0, superseded: Vec::new(), repeated: true, unverified }
     }
 }
 

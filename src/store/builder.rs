@@ -133,6 +133,17 @@ impl Builder {
         self
     }
 
+    /// For how many days a request key is looked for, today included: a key used again within them gives the first order. Default 2,
+    /// from 2 to 31. So a key is good for the day of its first use and the next one, at least, whatever this says; after that it may be
+    /// used for another order. More: keys are good for longer, and each create with a key looks into more days.
+    ///
+    /// Raise it with care on a store whose clients use keys again. A SET that could not be asked when a key was used for another order
+    /// is held to have the earlier attempt of that one, which is made void, if it has an order under the same key within so many days.
+    pub fn request_key_days(mut self, days: u32) -> Builder {
+        self.settings.request_key_days = days;
+        self
+    }
+
     /// How many threads of each SET run the closures given to [`OrderStore::modify`]. Default 2, from 1 to 64; started when they
     /// are needed. More: closures that take long hold up fewer others of the same SET.
     pub fn modify_threads(mut self, threads: usize) -> Builder {

@@ -1,9 +1,11 @@
 //! Placing a new order: which SET, and many at once.
 
-use super::{Inner, OrderStore};
+use super::{Inner, OrderStore, keys};
 use crate::error::Error;
 use crate::pending::Pending;
+use crate::replica::REQUEST_KEY_BYTES_MAX;
 use crate::set::{Caller, Placed};
+use bytes::Bytes;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
@@ -13,6 +15,9 @@ use std::time::{Duration, Instant};
 #[derive(Clone, Debug, Default)]
 pub struct CreateOptions {
     pub(crate) deadline: Option<Duration>,
+    /// The length alone, where it is too long to be one.
+    pub(crate) request_key: Option<Result<Bytes, usize>>,
+    pub(crate) strict: bool,
 }
 
 impl CreateOptions {
@@ -28,12 +33,54 @@ impl CreateOptions {
         self.deadline = Some(deadline);
         self
     }
+
+    /// Names the request, in 1 to 255 bytes: at most one live order comes of a key, however often and wherever it is tried again, also
+    /// after a crash. The same key again gives the first order ([`Placed::repeated`]); with another payload it is
+    /// [`Error::KeyReused`]. Creates with one key take turns.
+    ///
+    /// A key is good for the day of its first use and the next one, or longer: see
+    /// [`Builder::request_key_days`](crate::Builder::request_key_days).
+    ///
+    /// Every SET is asked for the key. Where one cannot be asked, the order is placed all the same, and record and answer say so
+    /// ([`Placed::unverified`]). Should that SET turn out to hold an earlier order with the key, *that one* becomes void, acknowledged or
+    /// not. Who cannot live with that asks for [`CreateOptions::strict`].
+    ///
+    /// ```
+    /// # use ordermint::{CreateOptions, Error, OrderStore, SetConfig, SetId};
+    /// # let store = OrderStore::builder().add_set(SetConfig::new(SetId::new(7)?).in_memory(3)).open()?;
+    /// let paid = || CreateOptions::new().request_key("pay-8841");
+    /// let first = store.create_with("two tickets", paid()).wait()?;
+    /// let again = store.create_with("two tickets", paid()).wait()?;
+    /// assert_eq!((again.number, again.repeated), (first.number, true));
+    /// let other = store.create_with("three tickets", paid()).wait();
+    /// assert_eq!(other, Err(Error::KeyReused { number: first.number }));
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[must_use]
+    pub fn request_key(mut self, key: impl AsRef<[u8]>) -> CreateOptions {
+        let key = key.as_ref();
+        self.request_key =
+            Some(if key.len() <= REQUEST_KEY_BYTES_MAX { Ok(Bytes::copy_from_slice(key)) } else { Err(key.len()) });
+        self
+    }
+
+    /// Rather no order than one that is placed, or told again, while a SET cannot be asked for the request key:
+    /// [`Error::KeyUnverified`] then. Without a key this changes nothing.
+    #[must_use]
+    pub fn strict(mut self) -> CreateOptions {
+        self.strict = true;
+        self
+    }
 }
 
 /// Chooses a SET and creates there, or elsewhere.
 pub(super) fn create(inner: &Arc<Inner>, payload: &[u8], options: &CreateOptions) -> Pending<Placed> {
     let (promise, pending) = Pending::new();
     let (began, until) = (Instant::now(), inner.deadline(options.deadline));
+    if let Some(key) = &options.request_key {
+        keys::create(inner, payload, key, options.strict, until, promise);
+        return pending;
+    }
     inner.place(payload, Caller { promise, until, began, permit: 0, trail: None });
     pending
 }

@@ -265,7 +265,7 @@ impl Inner {
     }
 
     /// What is known here of a SET.
-    pub(super) fn told(&self, set: SetId) -> Told {
+    pub(super) fn health_of(&self, set: SetId) -> Told {
         // Every SET of a topology was added here before.
         let link = self.links.add(set);
         let (now_ms, health) = (self.now_ms(), link.health());

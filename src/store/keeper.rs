@@ -3,7 +3,7 @@
 //! It holds no handle, so a store whose last handle is dropped closes as if there were no keeper. What it does never waits: what
 //! must, is sent on a thread of its own.
 
-use super::{Inner, grow, health, reconcile, voids};
+use super::{Inner, grow, health, keys, reconcile, voids};
 use crate::error::Error;
 use crate::pending::mark_as_ours;
 use parking_lot::{Condvar, Mutex};
@@ -15,7 +15,7 @@ pub(super) const EVERY: Duration = Duration::from_millis(100);
 
 /// What it does in each round. Each says when it wants to be called again; `None` when only a ring of the bell brings it more to do.
 const CHORES: &[fn(&Arc<Inner>, Instant) -> Option<Instant>] =
-    &[grow::tend_ramps, voids::deliver, health::look_after, reconcile::tend];
+    &[grow::tend_ramps, voids::deliver, health::look_after, reconcile::tend, keys::expire];
 
 /// Wakes the keeper, and ends it.
 #[derive(Default)]

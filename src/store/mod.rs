@@ -8,6 +8,7 @@ mod form;
 mod grow;
 mod health;
 mod keeper;
+mod keys;
 mod maps;
 mod modify;
 mod open;
@@ -31,6 +32,7 @@ pub use verify::{Finding, Verified, Where};
 use self::grow::{Changes, Ramps};
 use self::health::Links;
 use self::keeper::Bell;
+use self::keys::Keys;
 use self::reconcile::Walks;
 use self::topology::{Found, Topology};
 use crate::config::Settings;
@@ -90,6 +92,7 @@ struct Inner {
     closing: AtomicBool,
     links: Arc<Links>,
     voids: Mutex<Notes>,
+    keys: Keys,
     /// Walks under way.
     walks: AtomicUsize,
     background: Mutex<Walks>,
@@ -104,6 +107,7 @@ impl Inner {
         topology: Topology,
         links: Arc<Links>,
     ) -> Inner {
+        let keys = Keys::new(Arc::clone(&clock));
         Inner {
             store,
             settings,
@@ -116,6 +120,7 @@ impl Inner {
             closing: AtomicBool::new(false),
             links,
             voids: Mutex::default(),
+            keys,
             walks: AtomicUsize::new(0),
             background: Mutex::default(),
         }
@@ -164,7 +169,9 @@ impl OrderStore {
     /// As [`OrderStore::create`], with options.
     ///
     /// # Errors
-    /// As for [`OrderStore::create`].
+    /// As for [`OrderStore::create`]. With a request key also [`Error::Config`] when it has not 1 to 255 bytes, [`Error::KeyReused`],
+    /// [`Error::KeyConflict`], and [`Error::KeyUnverified`] where the options are strict. With a key every create may be tried again,
+    /// also after [`Error::Ambiguous`].
     pub fn create_with(&self, payload: impl AsRef<[u8]>, options: CreateOptions) -> Pending<Placed> {
         create::create(&self.inner.0, payload.as_ref(), &options)
     }
@@ -411,7 +418,7 @@ impl OrderStore {
             store: format!("{:032x}", self.inner.store),
             map_version: topology.map.version,
             quorum: topology.map.quorum,
-            sets: sets.map(|(entry, shard)| SetStatus::of(entry, shard.status(), &self.inner.told(entry.id))).collect(),
+            sets: sets.map(|(entry, shard)| SetStatus::of(entry, shard.status(), &self.inner.health_of(entry.id))).collect(),
             alarms: self.inner.voids.lock().alarms().cloned().collect(),
         }
     }

@@ -366,7 +366,7 @@ impl Inner {
 
     /// From which day on orders of one request key belong together with one of `day`.
     fn keys_since(&self, day: Day) -> Day {
-        day.previous().unwrap_or(day)
+        (1..self.settings.request_key_days).try_fold(day, |day, _| day.previous()).unwrap_or(Day::MIN)
     }
 }
 

@@ -274,6 +274,9 @@ fn said_by(error: &Error) -> Said {
         | Error::QuorumLost { .. }
         | Error::DeadlineExceeded { .. }
         | Error::Unconfirmed { .. }
+        | Error::KeyReused { .. }
+        | Error::KeyUnverified { .. }
+        | Error::KeyConflict { .. }
         | Error::Corrupt { .. }
         | Error::Stale { .. }
         | Error::ModifyPanicked { .. }

@@ -5,10 +5,10 @@
 //! only mint, queue and leave (`writes/`, `reads/`).
 //!
 //! Locks, in the order in which they may be held together: submit, then one of {roles, a queue, missed writes, a create's state,
-//! mint state, mail, notifier, turns, doubts}; the SET map or the floor asked for, then a queue; the state of a page or of a look-up of a
-//! key, then submit, doubts, recent orders or a read's state; a read's state,
-//! then one of {roles, queue, ranges, timers, notifier}; turns, then a batch; roles (`Core::roles`), then a lane's role. No lock is
-//! held while a replica is called, or a waker, or a closure.
+//! mint state, mail, notifier, turns, doubts}; the SET map or the floor asked for, then a queue; a page's state, then submit, doubts, recent
+//! orders or a read's state; the state of a look-up of a key, then doubts, floor, or one of those that follow; a read's state, then one
+//! of {roles, queue, ranges, timers, notifier}; turns, then a batch; roles (`Core::roles`), then a lane's role. No lock is held while
+//! a replica is called, or a waker, or a closure.
 
 mod lanes;
 mod panics;

@@ -188,29 +188,18 @@ impl Turn for EndOp {
         if self.state.lock().promise.is_none() {
             return core.pass_on(number, TurnEnd::Unchanged);
         }
-        let op = Arc::clone(&self);
         if core.doubts.lock().given_up(number).is_none() {
-            // Already void, or to be looked at: it is given up in this turn where nothing newer stands.
-            core.stands(number, latest, deadline, Box::new(move |core, stands| op.look(core, stands)));
-        } else {
-            core.settle(number, deadline, Box::new(move |core, stands| op.stands(core, stands)));
+            // Ended before, or never heard of in this process.
+            let known = if core.is_in_doubt(number) { None } else { latest.or_else(|| core.recent.get(number)) };
+            match known {
+                Some(record) if record.kind == Kind::Void || record.version > self.version => {
+                    return self.stands(core, Ok(Some(record)));
+                }
+                // Given up before it is read, and not after: a read that is not to end it could bring it to life, under a newer
+                // version.
+                _ => core.doubts.lock().force_given_up(number, self.version),
+            }
         }
-    }
-}
-
-impl EndOp {
-    /// It is not known to be given up in this process: ended before, or never heard of.
-    fn look(self: Arc<Self>, core: &Arc<Core>, stands: Result<Option<Record>, Error>) {
-        let is_due = match &stands {
-            Ok(None) => true,
-            Ok(Some(record)) => record.kind == Kind::Order && record.version <= self.version,
-            Err(_) => false,
-        };
-        if !is_due {
-            return self.stands(core, stands);
-        }
-        core.doubts.lock().force_given_up(self.number, self.version);
-        let (number, deadline) = (self.number, self.deadline);
         core.settle(number, deadline, Box::new(move |core, stands| self.stands(core, stands)));
     }
 }

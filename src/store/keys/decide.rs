@@ -1,0 +1,150 @@
+//! What to do about a create with a request key, once the SETs have told which orders the key names. Pure.
+//!
+//! Normally there is one such order, or none. Several come of fail-over, of crashes and of SETs that could not be asked; then
+//! their records say which of them stands:
+//!
+//! * one that another *supersedes* at its present version was given up before the other was sent;
+//! * one whose SET another holds *unverified* is the earlier one, acknowledged or not;
+//! * of two on one SET, the one with the lower number was not there when the other was placed: it was never acknowledged.
+//!
+//! Of others nothing can be said: the operator has to look, and nothing is changed. An order from more than a day before another has
+//! nothing to do with it, unless one of them says so: in between the key was forgotten and used again. (A day is what a key is
+//! looked for at least, whatever the builder says now or said then.)
+
+use crate::order::{OrderNumber, SetId};
+use crate::replica::{Origin, RequestKey, Version};
+use std::sync::Arc;
+
+/// An order that the key names.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Find {
+    pub(super) number: OrderNumber,
+    pub(super) version: Version,
+    pub(super) origin: Arc<Origin>,
+    /// It was read strongly. Others may be on fewer than W replicas.
+    pub(super) is_sure: bool,
+}
+
+/// What to do.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Verdict {
+    /// Read these strongly first, and decide again.
+    Look(Vec<OrderNumber>),
+    /// There is none. Where SETs could not be asked, its record will say so.
+    Place,
+    /// This one stands. `voids` are earlier ones, which must be made void at these versions. Where `missing` names SETs, its record
+    /// must be made to say first that they could not be asked: one of them may hold an order that it gave way to.
+    Stands {
+        number: OrderNumber,
+        version: Version,
+        unverified: Vec<SetId>,
+        missing: Vec<SetId>,
+        voids: Vec<(OrderNumber, Version)>,
+    },
+    /// It was used with another payload.
+    Reused(OrderNumber),
+    /// These SETs could not be asked, and the caller wants certainty.
+    Unverified(Vec<SetId>),
+    /// It cannot be told which of these stands.
+    Conflict(Vec<OrderNumber>),
+}
+
+/// How far apart orders of one key may be for one to be the other's earlier attempt without saying so, in days.
+const NEAR_DAYS: i64 = 1;
+
+/// Decides. `unasked` are the SETs of which nothing is known; `days` for how many days a key is looked for.
+pub(super) fn decide(finds: &[Find], unasked: &[SetId], request: &RequestKey, strict: bool, days: u32) -> Verdict {
+    let window = i64::from(days) - 1;
+    let is_beaten = |find: &&Find| finds.iter().any(|other| other.beats(find, window));
+    let standing: Vec<&Find> = finds.iter().filter(|find| !is_beaten(find)).collect();
+    let is_forgotten = |find: &&Find| standing.iter().any(|other| find.was_forgotten_before(other));
+    let left: Vec<&Find> = standing.iter().copied().filter(|find| !is_forgotten(find)).collect();
+    let unsure: Vec<OrderNumber> = left.iter().filter(|find| !find.is_sure).map(|find| find.number).collect();
+    if !unsure.is_empty() {
+        return Verdict::Look(unsure);
+    }
+    match left[..] {
+        [] if finds.is_empty() && strict && !unasked.is_empty() => Verdict::Unverified(unasked.to_vec()),
+        [] if finds.is_empty() => Verdict::Place,
+        [find] => stands(find, finds, unasked, request, strict, window),
+        // Each of them gives way to another, or several to none.
+        [] => Verdict::Conflict(finds.iter().map(|find| find.number).collect()),
+        _ => Verdict::Conflict(left.iter().map(|find| find.number).collect()),
+    }
+}
+
+/// One of them stands, over all that it beats, that those beat, and so on.
+fn stands(find: &Find, finds: &[Find], unasked: &[SetId], request: &RequestKey, strict: bool, window: i64) -> Verdict {
+    let first = find.origin.request_key.as_ref();
+    if !first.is_some_and(|first| (first.payload_bytes, first.payload_crc) == (request.payload_bytes, request.payload_crc)) {
+        return Verdict::Reused(find.number);
+    }
+    let unverified = find.origin.unverified.clone();
+    let missing: Vec<SetId> = unasked.iter().copied().filter(|set| !unverified.contains(set)).collect();
+    if strict && !missing.is_empty() {
+        return Verdict::Unverified(missing);
+    }
+    let mut beaten = vec![find];
+    // Each turn takes one find, and none twice.
+    let mut next = 0;
+    while let Some(winner) = beaten.get(next).copied() {
+        beaten.extend(finds.iter().filter(|other| winner.beats(other, window) && !beaten.contains(other)).collect::<Vec<_>>());
+        next += 1;
+    }
+    let voids = beaten[1..].iter().map(|find| (find.number, find.version)).collect();
+    Verdict::Stands { number: find.number, version: find.version, unverified, missing, voids }
+}
+
+impl Find {
+    /// The other is an earlier one, and this took its place.
+    fn beats(&self, other: &Find, window: i64) -> bool {
+        if self.number == other.number || other.supersedes(self) {
+            return false;
+        }
+        if self.supersedes(other) {
+            return true;
+        }
+        // Newer than this order says: somebody was told of it.
+        if self.names(other).is_some() {
+            return false;
+        }
+        let apart = self.days_after(other).abs();
+        if self.set() == other.set() {
+            return self.number > other.number && apart <= NEAR_DAYS;
+        }
+        self.doubts(other) && !other.doubts(self) && apart <= window
+    }
+
+    /// It has nothing to do with the other, and is older.
+    fn was_forgotten_before(&self, other: &Find) -> bool {
+        let is_mentioned = self.names(other).or(other.names(self)).is_some() || self.doubts(other) || other.doubts(self);
+        !is_mentioned && other.days_after(self) > NEAR_DAYS
+    }
+
+    /// The version of the other that this one stands in for.
+    fn names(&self, other: &Find) -> Option<Version> {
+        self.origin.supersedes.iter().find(|(number, _)| *number == other.number).map(|(_, version)| *version)
+    }
+
+    /// Whether this one stands in for the other as that stands now.
+    fn supersedes(&self, other: &Find) -> bool {
+        self.names(other).is_some_and(|version| other.version <= version)
+    }
+
+    /// Whether the other's SET could not be asked when this one was placed or confirmed.
+    fn doubts(&self, other: &Find) -> bool {
+        self.origin.unverified.contains(&other.set())
+    }
+
+    fn set(&self) -> SetId {
+        self.number.set_id()
+    }
+
+    fn days_after(&self, other: &Find) -> i64 {
+        self.number.day().to_unix_days() - other.number.day().to_unix_days()
+    }
+}
+
+#[cfg(test)]
+#[path = "decide_tests.rs"]
+mod tests;

@@ -1,0 +1,98 @@
+//! Many creates over few keys, while SETs fail and recover.
+
+use crate::bench::{Bench, ends, key, set};
+use ordermint::testing::FaultControl;
+use ordermint::{Error, OrderNumber};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+const KEYS: usize = 50;
+const CREATES: usize = 1_000;
+
+fn name(at: usize) -> String {
+    format!("key {at}")
+}
+
+#[test]
+fn of_1000_creates_over_50_keys_with_faults_one_order_a_key_is_left() {
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let bench = Bench::new(&[7, 8, 9]);
+    let store = bench.builder().deadline(Duration::from_secs(8)).open().expect("the store opens");
+    let (next, done) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let told: BTreeMap<usize, Vec<OrderNumber>> = std::thread::scope(|scope| {
+        let trouble = scope.spawn(|| {
+            let mut random = fastrand::Rng::with_seed(seed);
+            // Ends with the creates, each of which has a deadline.
+            while !done.load(Ordering::SeqCst) {
+                let faults = &bench.set(set(random.u16(7..10))).faults;
+                for faults in &faults[..random.usize(1..4)] {
+                    match random.u8(..4) {
+                        0 => faults.hang_applies(),
+                        1 => faults.hang_reads(),
+                        2 => faults.delay_applies(Duration::from_millis(30)),
+                        _ => faults.delay_reads(Duration::from_millis(5)),
+                    }
+                }
+                std::thread::sleep(Duration::from_millis(random.u64(50..400)));
+                bench.sets.iter().flat_map(|set| &set.faults).for_each(FaultControl::release);
+                std::thread::sleep(Duration::from_millis(random.u64(10..100)));
+            }
+        });
+        let call = |_| {
+            scope.spawn(|| {
+                let mut told = Vec::new();
+                loop {
+                    let at = next.fetch_add(1, Ordering::SeqCst);
+                    if at >= CREATES {
+                        return told;
+                    }
+                    let (which, payload) = (at % KEYS, format!("order of key {}", at % KEYS));
+                    match ends(store.create_with(payload, key(&name(which)))) {
+                        Ok(placed) => told.push((which, placed.number)),
+                        Err(Error::Ambiguous { .. } | Error::NotAttempted { .. }) => {}
+                        Err(error) => panic!("{}: {error}", name(which)),
+                    }
+                }
+            })
+        };
+        let callers: Vec<_> = (0..8).map(call).collect();
+        let mut told = BTreeMap::<usize, Vec<OrderNumber>>::new();
+        for (which, number) in callers.into_iter().flat_map(|caller| caller.join().expect("it ends")) {
+            told.entry(which).or_default().push(number);
+        }
+        done.store(true, Ordering::SeqCst);
+        trouble.join().expect("it ends");
+        told
+    });
+    bench.sets.iter().flat_map(|set| &set.faults).for_each(FaultControl::release);
+    let mut orders = BTreeMap::new();
+    for which in 0..KEYS {
+        let (payload, mut tries) = (format!("order of key {which}"), 0);
+        let placed = loop {
+            match ends(store.create_with(&payload, key(&name(which)))) {
+                Ok(placed) => break placed,
+                Err(error) => {
+                    tries += 1;
+                    assert!(tries < 20, "{}: {error}", name(which));
+                }
+            }
+        };
+        orders.insert(which, placed.number);
+        let again = ends(store.create_with(&payload, key(&name(which)))).expect("all is well again");
+        assert_eq!((again.number, again.repeated), (placed.number, true));
+    }
+    println!("told {} times", told.values().map(Vec::len).sum::<usize>());
+    // Whoever was told another number was told before a SET that could not be asked returned.
+    let changed = told.iter().filter(|(which, numbers)| numbers.iter().any(|number| *number != orders[*which])).count();
+    println!("{changed} keys changed their order while SETs could not be asked");
+    crate::bench::until("one order a key is left", || bench.live(&store) == orders.values().copied().collect());
+    drop(store);
+    let store = bench.open();
+    for (which, number) in &orders {
+        let again = ends(store.create_with(format!("order of key {which}"), key(&name(*which)))).expect("all is well");
+        assert_eq!((again.number, again.repeated), (*number, true));
+    }
+    assert_eq!(bench.live(&store), orders.values().copied().collect());
+}

@@ -1,0 +1,99 @@
+//! Creates with a key that end in doubt, and are tried again.
+
+use crate::bench::{Bench, SOON, ends, is_gone, key, payload_of, placed, set, until};
+use ordermint::testing::FaultControl;
+use ordermint::{Error, OrderStore, Resolved, WriteToken};
+use std::time::Duration;
+
+fn doubtful(store: &OrderStore) -> WriteToken {
+    match ends(store.create_with("once", key("k").deadline(SOON))) {
+        Err(Error::Ambiguous { token, .. }) => token,
+        other => panic!("it should be in doubt: {other:?}"),
+    }
+}
+
+#[test]
+fn a_create_in_doubt_that_is_found_later_is_the_answer_to_its_retry() {
+    let bench = Bench::new(&[7]);
+    let store = bench.open();
+    let faults = &bench.set(set(7)).faults;
+    drop(placed(store.create("plain")));
+    faults[1..].iter().for_each(FaultControl::hang_applies);
+    let token = doubtful(&store);
+    faults.iter().for_each(FaultControl::release);
+    let again = placed(store.create_with("once", key("k")));
+    assert_eq!((again.number, again.repeated), (token.number, true));
+    assert_eq!(ends(store.resolve(token)), Ok(Resolved::Applied));
+    assert_eq!(bench.live(&store).len(), 2);
+}
+
+#[test]
+fn a_create_in_doubt_of_which_nothing_is_found_is_given_up_and_stood_in_for() {
+    let bench = Bench::new(&[7, 8]);
+    let store = bench.open();
+    (0..20).for_each(|_| drop(placed(store.create("plain"))));
+    let hang = |id| bench.set(set(id)).faults.iter().for_each(FaultControl::hang_applies);
+    (hang(7), hang(8)).0;
+    let token = doubtful(&store);
+    let (sick, well) = if token.number.set_id() == set(7) { (7, 8) } else { (8, 7) };
+    // The other one recovers.
+    bench.set(set(well)).faults.iter().for_each(FaultControl::release);
+    let again = placed(store.create_with("once", key("k").deadline(Duration::from_secs(20))));
+    assert!(!again.repeated);
+    assert!(again.superseded.contains(&token.number), "{again:?}");
+    assert_eq!(again.number.set_id(), set(well));
+    assert!(bench.set(set(well)).origin(again.number).supersedes.iter().any(|(number, _)| *number == token.number));
+    // What was late is refused.
+    bench.set(set(sick)).faults.iter().for_each(FaultControl::release);
+    until("the first is void", || is_gone(&store, token.number));
+    assert_eq!(ends(store.resolve(token)), Ok(Resolved::NotApplied));
+    assert_eq!(placed(store.create_with("once", key("k"))).number, again.number);
+    assert_eq!(bench.live(&store).len(), 21);
+}
+
+#[test]
+fn retries_while_nothing_answers_are_in_doubt_each_and_one_order_comes_of_them() {
+    let bench = Bench::new(&[7]);
+    let store = bench.open();
+    drop(placed(store.create("plain")));
+    let faults = &bench.set(set(7)).faults;
+    faults[1..].iter().for_each(FaultControl::hang_applies);
+    let tokens: Vec<WriteToken> = (0..3)
+        .filter_map(|_| match ends(store.create_with("once", key("k").deadline(SOON))) {
+            Err(Error::Ambiguous { token, .. }) => Some(token),
+            Err(_) => None,
+            Ok(placed) => panic!("nothing answers: {placed:?}"),
+        })
+        .collect();
+    assert!(!tokens.is_empty());
+    faults.iter().for_each(FaultControl::release);
+    let again = placed(store.create_with("once", key("k")));
+    assert_eq!(payload_of(&store, again.number), "once");
+    for token in tokens.iter().filter(|token| token.number != again.number) {
+        until("a number given up is void", || is_gone(&store, token.number));
+    }
+    assert_eq!(bench.live(&store).len(), 2);
+}
+
+/// A reader has been shown it: then it is the order, and no other is placed.
+#[test]
+fn what_was_in_doubt_and_shown_to_somebody_is_not_given_up() {
+    let bench = Bench::new(&[7, 8]);
+    let store = bench.open();
+    (0..20).for_each(|_| drop(placed(store.create("plain"))));
+    let faults = |id| &bench.set(set(id)).faults;
+    for id in [7, 8] {
+        faults(id)[1..].iter().for_each(FaultControl::hang_applies);
+    }
+    let token = doubtful(&store);
+    for id in [7, 8] {
+        faults(id).iter().for_each(FaultControl::release);
+    }
+    until("it is read", || ends(store.get(token.number)).is_ok());
+    let is_there = !is_gone(&store, token.number);
+    let again = placed(store.create_with("once", key("k")));
+    assert_eq!(again.number == token.number, is_there);
+    let live = bench.live(&store);
+    assert_eq!(live.len(), 21);
+    assert!(live.contains(&again.number));
+}

@@ -1,0 +1,9 @@
+//! Request keys: at most one live order comes of a key, over retries, fail-over, reopening and SETs that cannot be asked.
+
+mod ages;
+mod bench;
+mod crowd;
+mod doubt;
+mod killed;
+mod repeats;
+mod unverified;

@@ -96,7 +96,8 @@ mod tests {
         let balance = check(&placed, &[], &right);
         assert_eq!(balance, Balance { acknowledged: 2, found: 2, superseded: 1, faults: Vec::new() });
 
-        let faults = |placed: &[Entry], alive: &[OrderNumber], found: &[(OrderNumber, String)]| check(placed, alive, found).faults;
+        let faults =
+            |placed: &[Entry], alive: &[OrderNumber], found: &[(OrderNumber, String)]| check(placed, alive, found).faults;
         assert_eq!(faults(&placed, &[], &found(&[(7, 1, "a")])), [Fault::Lost(number(7, 2))]);
         assert_eq!(faults(&placed, &[], &found(&[(7, 1, "a"), (7, 2, "x")])), [Fault::Changed(number(7, 2))]);
         assert_eq!(faults(&placed, &[number(8, 1)], &right), [Fault::Alive(number(8, 1))]);

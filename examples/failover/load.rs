@@ -1,10 +1,11 @@
 //! Orders at an even rate, however the store fares: who places them does not wait for those before.
 
 use ordermint::{Error, OrderNumber, OrderStore, Pending, Placed, SetId};
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -46,7 +47,7 @@ pub(crate) struct Tally {
 impl Tally {
     /// Orders acknowledged so far, by SET.
     pub(crate) fn by_set(&self) -> BTreeMap<SetId, u64> {
-        self.by_set.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.by_set.lock().clone()
     }
 }
 
@@ -155,7 +156,7 @@ impl Caller {
                 }
             }
         }
-        let mut total = self.tally.by_set.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut total = self.tally.by_set.lock();
         for (set, count) in by_set {
             *total.entry(set).or_default() += count;
         }

@@ -23,7 +23,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 /// Orders a second, over all SETs: so few that two SETs can take them all.
@@ -79,7 +79,8 @@ const SETS: [u16; 3] = [7, 8, 9];
 fn place_while_one_dies(home: &Path, sick: SetId, stop: &AtomicBool) -> Result<(Taken, bool), Anything> {
     let disks = Disks::new(home);
     // A minute is how long a SET that stays sick is left alone in the end, and ten seconds how slowly one returns. Here people watch.
-    let breaker = BreakerSettings::new().open_time(Duration::from_secs(1), Duration::from_secs(2)).ramp(Duration::from_secs(4), 10);
+    let breaker =
+        BreakerSettings::new().open_time(Duration::from_secs(1), Duration::from_secs(2)).ramp(Duration::from_secs(4), 10);
     let mut builder = OrderStore::builder().home(home).quorum(Quorum::new(3, 2, 2)?).deadline(DEADLINE).breaker(breaker);
     for set in SETS {
         builder = builder.add_set(disks.set(SetId::new(set)?));
@@ -88,7 +89,7 @@ fn place_while_one_dies(home: &Path, sick: SetId, stop: &AtomicBool) -> Result<(
 
     let load = Load::start(&store, THREADS, RATE, DEADLINE)?;
     let mut page = Page::new(&store, load.tally(), sick);
-    let mut till = |page: &mut Page, second: u64| page.show_until(Duration::from_secs(second), stop);
+    let till = |page: &mut Page, second: u64| page.show_until(Duration::from_secs(second), stop);
     till(&mut page, HANGS_AT);
     page.mark(&format!("SET {sick} hangs: none of its replicas returns from a write or a read"));
     disks.hang(sick);

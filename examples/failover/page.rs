@@ -74,7 +74,8 @@ impl Page {
     fn line(&mut self) {
         let status = self.store.status();
         if self.lines.is_multiple_of(HEADING_EVERY) {
-            let heads: String = status.sets.iter().map(|set| format!(" {:<width$}", format!("SET {}", set.id), width = BAR + 7)).collect();
+            let heads: String =
+                status.sets.iter().map(|set| format!(" {:<width$}", format!("SET {}", set.id), width = BAR + 7)).collect();
             println!("    s {heads}  failed  re-mints  slowest  notes  breakers");
         }
         self.lines += 1;
@@ -138,7 +139,9 @@ mod tests {
 
     #[test]
     fn a_bar_is_as_long_as_the_count_and_never_longer_than_its_column() {
-        for (count, drawn) in [(0, "            "), (8, "▋           "), (75, "█████████   "), (100, "████████████"), (900, "████████████")] {
+        for (count, drawn) in
+            [(0, "            "), (8, "▋           "), (75, "█████████   "), (100, "████████████"), (900, "████████████")]
+        {
             assert_eq!(bar(count, 100), drawn, "{count}");
             assert_eq!(drawn.chars().count(), BAR);
         }

@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn a_bar_is_as_long_as_the_count_and_never_longer_than_its_column() {
         for (count, drawn) in
-            [(0, "            "), (8, "▋           "), (75, "█████████   "), (100, "████████████"), (900, "████████████")]
+            [(0, "            "), (8, "▉           "), (75, "█████████   "), (100, "████████████"), (900, "████████████")]
         {
             assert_eq!(bar(count, 100), drawn, "{count}");
             assert_eq!(drawn.chars().count(), BAR);

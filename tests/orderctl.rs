@@ -291,3 +291,37 @@ fn reconcile_ends_what_was_given_up_and_says_what_is_left() {
     orderctl(["get", "--data", text(&home), &placed.number.to_string()], b"").expect(0);
     assert_eq!(orderctl(["verify", "--data", text(&home)], b"").expect(0).out(), "");
 }
+
+#[test]
+fn an_input_with_request_keys_that_was_cut_short_by_a_kill_is_simply_run_again() {
+    let (_scratch, home) = scratch();
+    let lines: Vec<String> = (0..3_000).map(|n| format!("order {n} pay-{n}")).collect();
+    let input = lines.join("\n");
+    let arguments = ["create", "--data", text(&home), "--sets", "7,8", "--request-key-column", "3"];
+    let mut child = start(arguments);
+    let (mut stdin, stdout) = (child.stdin.take().expect("piped"), child.stdout.take().expect("piped"));
+    let feeder = std::thread::spawn({
+        let input = input.clone();
+        // The child is killed before it has read everything, or at the end of it.
+        move || drop(stdin.write_all(input.as_bytes()))
+    });
+    let mut stdout = BufReader::new(stdout);
+    let mut seen: Vec<String> = (0..300).map(|_| line(&mut stdout)).collect();
+    child.kill().expect("a child can be killed");
+    child.wait().expect("a child can be waited for");
+    feeder.join().expect("feeding does not panic");
+    // What was printed until then; a last line may be cut.
+    let mut rest = String::new();
+    stdout.read_to_string(&mut rest).expect("text");
+    seen.extend(rest.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')).map(str::to_owned));
+
+    let again = orderctl(arguments, input.as_bytes()).expect(0).out();
+    let numbers: Vec<&str> = again.lines().collect();
+    assert_eq!(numbers.len(), lines.len());
+    assert!(numbers.iter().zip(&seen).all(|(number, seen)| number == seen), "what was printed is printed again");
+    assert_eq!(orderctl(arguments, input.as_bytes()).expect(0).out(), again, "the same numbers in the same order");
+    let scanned = orderctl(["scan", "--data", text(&home)], b"").expect(0).records();
+    let mut expected: Vec<_> = numbers.iter().zip(&lines).map(|(n, line)| ((*n).to_owned(), line.clone().into_bytes())).collect();
+    expected.sort();
+    assert_eq!(scanned, expected, "and nothing else");
+}

@@ -112,7 +112,7 @@ mod topology;
 pub use config::{BreakerSettings, ConfigError, OpenReplica, Quorum, SetConfig};
 pub use error::{Attempt, Error, Faults, NotAttempted, ParseWriteTokenError, WriteToken};
 pub use heal::Alarm;
-pub use health::BreakerState;
+pub use health::{BreakerState, Forced};
 pub use job::{Job, Progress};
 pub use order::{
     Block, Day, InvalidDay, InvalidSetId, LeaseError, LeaseStore, MintError, Minter, NumberWriter, OrderNumber,

@@ -1,11 +1,11 @@
 //! What becomes of calls tells how a SET is: outcomes are reported to its breakers, and the breakers have a say in where calls go.
 
-use super::Inner;
 use super::status::Told;
 use super::topology::Topology;
+use super::{Inner, OrderStore};
 use crate::config::Settings;
 use crate::error::{Error, NotAttempted};
-use crate::health::{Board, Outcome, Permit, SetHealth, Side};
+use crate::health::{Board, Forced, Outcome, Permit, SetHealth, Side};
 use crate::order::SetId;
 use crate::pending::Promise;
 use crate::set::{Order, Shard};
@@ -155,6 +155,34 @@ impl Link {
             link.report(side, permit, outcome);
             promise.complete(answer);
         })
+    }
+}
+
+impl OrderStore {
+    /// Has its way with the breakers of a SET, for writes and for reads: open, so that nothing is sent there, no probe either, and
+    /// new orders go elsewhere; closed, whatever comes of it; or left to themselves again. For the life of this process. Takes effect
+    /// at once, and never blocks for long.
+    ///
+    /// ```
+    /// # use ordermint::{BreakerState, Error, Forced, OrderStore, SetConfig, SetId};
+    /// # let id = SetId::new(7)?;
+    /// # let store = OrderStore::builder().add_set(SetConfig::new(id).in_memory(3)).open()?;
+    /// store.force_breaker(id, Forced::Open)?;
+    /// assert_eq!(store.status().sets[0].writes, BreakerState::ForcedOpen);
+    /// assert!(store.create("an order").wait().is_err());
+    /// store.force_breaker(id, Forced::Auto)?;
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::UnknownSet`], [`Error::SetRetired`].
+    pub fn force_breaker(&self, id: SetId, forced: Forced) -> Result<(), Error> {
+        self.inner.shard(id)?;
+        let link = self.inner.link(id)?;
+        for side in [Side::Writes, Side::Reads] {
+            link.health().gate(side).force(forced, link.now_ms());
+        }
+        Ok(())
     }
 }
 

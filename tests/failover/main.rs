@@ -2,4 +2,11 @@
 //! fault. On replicas in memory, with faults on command.
 
 mod bench;
+mod breakers;
+mod changes;
+mod days;
 mod first_number;
+mod killed;
+mod races;
+mod sick_reads;
+mod world;

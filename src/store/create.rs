@@ -59,7 +59,8 @@ impl CreateOptions {
     #[must_use]
     pub fn request_key(mut self, key: impl AsRef<[u8]>) -> CreateOptions {
         let key = key.as_ref();
-        self.request_key = Some(if key.len() <= REQUEST_KEY_BYTES_MAX { Ok(Bytes::copy_from_slice(key)) } else { Err(key.len()) });
+        self.request_key =
+            Some(if key.len() <= REQUEST_KEY_BYTES_MAX { Ok(Bytes::copy_from_slice(key)) } else { Err(key.len()) });
         self
     }
 

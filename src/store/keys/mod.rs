@@ -241,7 +241,12 @@ impl Inner {
         gather.begun();
     }
 
-    fn looked(self: &Arc<Inner>, mut request: Box<Request>, mut view: View, answers: Vec<(OrderNumber, Result<Option<Keyed>, Error>)>) {
+    fn looked(
+        self: &Arc<Inner>,
+        mut request: Box<Request>,
+        mut view: View,
+        answers: Vec<(OrderNumber, Result<Option<Keyed>, Error>)>,
+    ) {
         for (number, answer) in answers {
             let is_doubtful = request.doubtful.as_ref().is_some_and(|doubtful| doubtful.number == number);
             let was_found = view.finds.iter().any(|find| find.number == number);
@@ -440,3 +445,6 @@ fn answer(promise: Promise<Placed>, result: Result<Placed, Error>) {
 fn no_turn() -> Error {
     Error::NotAttempted { reason: NotAttempted::NoKeyTurn }
 }
+
+#[cfg(test)]
+mod tests;

@@ -68,9 +68,15 @@ pub(super) fn decide(finds: &[Find], unasked: &[SetId], request: &RequestKey, st
         [] if finds.is_empty() => Verdict::Place,
         [find] => stands(find, finds, unasked, request, strict, window),
         // Each of them gives way to another, or several to none.
-        [] => Verdict::Conflict(finds.iter().map(|find| find.number).collect()),
-        _ => Verdict::Conflict(left.iter().map(|find| find.number).collect()),
+        [] => conflict(finds.iter()),
+        _ => conflict(left.into_iter()),
     }
+}
+
+fn conflict<'a>(finds: impl Iterator<Item = &'a Find>) -> Verdict {
+    let mut numbers: Vec<OrderNumber> = finds.map(|find| find.number).collect();
+    numbers.sort_unstable();
+    Verdict::Conflict(numbers)
 }
 
 /// One of them stands, over all that it beats, that those beat, and so on.
@@ -146,5 +152,4 @@ impl Find {
 }
 
 #[cfg(test)]
-#[path = "decide_tests.rs"]
 mod tests;

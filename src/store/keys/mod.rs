@@ -449,3 +449,6 @@ fn answer(promise: Promise<Placed>, result: Result<Placed, Error>) {
 fn no_turn() -> Error {
     Error::NotAttempted { reason: NotAttempted::NoKeyTurn }
 }
+
+#[cfg(test)]
+mod tests;

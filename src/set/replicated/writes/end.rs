@@ -33,8 +33,9 @@ impl Core {
         if !self.doubts.lock().give_up(number, version) {
             return false;
         }
-        // Whoever settles it at this moment may be rolling it forward. In this order: who begins to settle looks afterwards.
-        if self.is_settling(number) {
+        // Whoever settles it at this moment may be rolling it forward. In this order: who begins to settle looks afterwards. And
+        // whoever has just ended that may have rolled it forward: so it is asked once more.
+        if self.is_settling(number) || !self.doubts.lock().give_up(number, version) {
             self.doubts.lock().take_back(number);
             return false;
         }
@@ -64,6 +65,8 @@ impl Core {
                 Some(record)
                     if record.kind == Kind::Void && is_confirmed && newest.is_none_or(|newest| newest < record.version) =>
                 {
+                    // Reads that began meanwhile may have found what was there before, and nobody knows of that from here on.
+                    core.copies.fetch_add(1, Ordering::AcqRel);
                     core.doubts.lock().ended(number, record.version);
                     core.recent.written(number, record);
                     core.land(number, Some(record));

@@ -185,10 +185,10 @@ pub(crate) fn ends<T>(pending: Pending<T>) -> Result<T, Error> {
     pending.wait_timeout(AGES).unwrap_or_else(|_| panic!("an operation never ends"))
 }
 
-/// Creates until one of them lies in `set`, and answers with that.
+/// Creates until one of them lies in `set`, and answers with that. Each has a payload of its own, which begins with `payload`.
 pub(crate) fn create_in(store: &OrderStore, set: u16, payload: &str) -> Placed {
-    for _ in 0..1_000 {
-        let placed = ends(store.create(payload)).expect("a create");
+    for at in 0..1_000 {
+        let placed = ends(store.create(format!("{payload} {set} {at}"))).expect("a create");
         if placed.number.set_id() == id(set) {
             return placed;
         }

@@ -76,3 +76,57 @@ fn a_read_of_an_order_whose_doubt_nobody_has_heard_of_yet_keeps_it_alive() {
         Box::new(move || reads.into_iter().filter_map(|read| ends(read).expect("they are well")).collect())
     });
 }
+
+/// A read that began while the void was on its way, and whose last answer comes when it has landed: what its replicas told is no
+/// longer so.
+#[test]
+fn a_read_that_begins_while_the_void_is_on_its_way_does_not_show_what_was_there_before() {
+    let world = World::near_and_far(7, &[8]);
+    let store = world.patient().recent_bytes(0).open().expect("the store opens");
+    create_in(&store, 7, "leased");
+    ends(store.compared()).expect("they agree");
+    world.set(7).hang_answers();
+    let placed = ends(store.create_with("moved", CreateOptions::new().deadline(Duration::from_secs(5)))).expect("placed");
+    let first = placed.superseded[0];
+    assert_eq!(world.alive_on(first), 3);
+    // By then the void waits behind what hangs.
+    std::thread::sleep(Duration::from_millis(400));
+    let faults = world.set(7).faults();
+    faults[1].fail_reads(1_000);
+    faults[2].delay_reads(Duration::from_millis(600));
+    let read = store.get(first);
+    std::thread::sleep(Duration::from_millis(200));
+    faults[0].release();
+    faults[1].release();
+    until("enough replicas hold the void", || world.void_on(first) == 2);
+    assert_eq!(ends(read).unwrap_or(None), None, "it was given up");
+    faults[1].fail_reads(0);
+    world.release_all();
+    until("all replicas hold the void", || world.void_on(first) == 3);
+}
+
+/// As above, for a page.
+#[test]
+fn a_page_that_begins_while_the_void_is_on_its_way_does_not_show_what_was_there_before() {
+    let world = World::near_and_far(7, &[8]);
+    let store = world.patient().recent_bytes(0).open().expect("the store opens");
+    create_in(&store, 7, "leased");
+    ends(store.compared()).expect("they agree");
+    world.set(7).hang_answers();
+    let placed = ends(store.create_with("moved", CreateOptions::new().deadline(Duration::from_secs(5)))).expect("placed");
+    let first = placed.superseded[0];
+    std::thread::sleep(Duration::from_millis(400));
+    let faults = world.set(7).faults();
+    faults[1].fail_reads(1_000);
+    faults[2].delay_reads(Duration::from_millis(600));
+    let page = store.scan_page(id(7), today(), None, 100);
+    std::thread::sleep(Duration::from_millis(200));
+    faults[0].release();
+    faults[1].release();
+    until("enough replicas hold the void", || world.void_on(first) == 2);
+    faults[1].fail_reads(0);
+    let page = ends(page).expect("two replicas answer");
+    assert!(page.orders.into_iter().flatten().all(|order| order.number != first), "it was given up");
+    world.release_all();
+    until("all replicas hold the void", || world.void_on(first) == 3);
+}

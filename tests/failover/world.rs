@@ -8,8 +8,8 @@ use crate::bench::{
 };
 use fastrand::Rng;
 use ordermint::{
-    CreateOptions, Error, Kind, OrderNumber, OrderStore, Pending, Placed, ReplicaState, Resolved, Version, WriteOptions,
-    WriteToken,
+    BreakerSettings, CreateOptions, Error, Kind, OrderNumber, OrderStore, Pending, Placed, ReplicaState, Resolved, Version,
+    WriteOptions, WriteToken,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
@@ -257,9 +257,18 @@ impl Life<'_> {
     }
 }
 
-fn open(world: &World) -> OrderStore {
-    let builder = world.quick().attempt_timeout(Duration::from_millis(60)).close_timeout(Duration::from_millis(300));
-    builder.recent_bytes(64 << 10).deadline(Duration::from_millis(1_500)).open().expect("the store opens")
+/// Settings under which much goes wrong: from breakers that open at once to such that never do.
+fn open(world: &World, rng: &mut Rng) -> OrderStore {
+    let failures = [3, 30, 10_000][rng.usize(..3)];
+    let breaker = BreakerSettings::new()
+        .failures_in_a_row(failures)
+        .window(Duration::from_secs(1), if failures == 3 { 20 } else { 1_000_000 })
+        .open_time(Duration::from_millis(40), Duration::from_millis(160))
+        .probe_timeout(Duration::from_millis(300))
+        .ramp(Duration::from_millis(50), 10);
+    let builder = world.builder().breaker(breaker).attempts(rng.u32(2..=3)).recent_bytes(64 << 10);
+    let builder = builder.attempt_timeout(Duration::from_millis(rng.u64(5..80))).close_timeout(Duration::from_millis(300));
+    builder.deadline(Duration::from_millis(1_500)).open().expect("the store opens")
 }
 
 fn live_through(seed: u64) {
@@ -268,7 +277,7 @@ fn live_through(seed: u64) {
     let history = Mutex::new(History::default());
     let mut killed: Vec<Killed> = Vec::new();
     let lives = rng.usize(1..4);
-    let mut store = open(&world);
+    let mut store = open(&world, &mut rng);
     for at in 0..lives {
         for dead in killed.drain(..) {
             dead.bury();
@@ -304,11 +313,23 @@ fn live_through(seed: u64) {
                 world.release_all();
             }
         }
-        store = open(&world);
+        store = open(&world, &mut rng);
     }
     killed.into_iter().for_each(Killed::bury);
     comes_to_rest(&world, &store);
-    is_as_told(&world, &store, &mut history.lock().expect("no panic"));
+    let mut history = history.lock().expect("no panic");
+    if std::env::var_os("ORDERMINT_WORLDS_TELL").is_some() {
+        let told = [
+            ("acknowledged", history.acknowledged.len()),
+            ("given up", history.superseded.len()),
+            ("seen", history.seen.len()),
+            ("refused", history.refused.len()),
+            ("in doubt", history.doubts.len()),
+            ("unanswered", history.unanswered.len()),
+        ];
+        eprintln!("world {seed}, {lives} lives: {told:?}");
+    }
+    is_as_told(&world, &store, &mut history);
 }
 
 fn comes_to_rest(world: &World, store: &OrderStore) {

@@ -19,7 +19,6 @@ mod world;
 use common::say;
 use delay::{Kind, Shim};
 use episode::Trouble;
-use ordermint::testing::FaultControl;
 use std::process::Stdio;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};

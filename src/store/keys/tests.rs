@@ -17,13 +17,13 @@ fn a_create_that_waits_for_its_turn_ends_at_its_deadline() {
     let first = store.create_with("once", with(3_000));
     let (second, third) = (store.create_with("once", with(60)), store.create_with("once", with(3_000)));
     let now = Instant::now();
-    let next = expire(&store.inner, now).expect("two wait");
+    let next = expire(&store.inner.0, now).expect("two wait");
     assert!(next > now && next < now + Duration::from_secs(61));
-    let later = expire(&store.inner, now + Duration::from_secs(61)).expect("one waits");
+    let later = expire(&store.inner.0, now + Duration::from_secs(61)).expect("one waits");
     assert!(later > next);
     assert_eq!(second.wait(), Err(no_turn()));
     faults.release();
     let first = first.wait().expect("it is placed");
     assert_eq!(third.wait().map(|placed| placed.number), Ok(first.number));
-    assert_eq!(expire(&store.inner, Instant::now()), None);
+    assert_eq!(expire(&store.inner.0, Instant::now()), None);
 }

@@ -65,7 +65,7 @@ pub(crate) struct GetOp {
     held: Held,
     mode: Mode,
     began: Changes,
-    /// How often doubts had begun to be settled when it began.
+    /// How often doubts had begun, and ended, to be settled when it began.
     copies: u64,
     state: Mutex<State>,
 }

@@ -37,7 +37,7 @@ pub(crate) struct PageOp {
     deadline: Instant,
     held: Held,
     dirty: bool,
-    /// How often doubts had begun to be settled when it began.
+    /// How often doubts had begun, and ended, to be settled when it began.
     copies: u64,
     voters: Mask,
     state: Mutex<State>,

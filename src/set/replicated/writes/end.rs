@@ -30,16 +30,18 @@ impl Core {
     /// See [`Shard::give_up`](crate::set::Shard::give_up).
     pub(crate) fn give_up(&self, number: OrderNumber, version: Version) -> Option<Version> {
         self.enlist_doubtful_create(number);
-        let given_up = self.doubts.lock().give_up(number, version)?;
-        // Whoever settles it at this moment may be rolling it forward. In this order: who begins to settle looks afterwards.
-        if self.is_settling(number) {
+        self.doubts.lock().give_up(number, version)?;
+        // Whoever settles it at this moment may be rolling it forward. In this order: who begins to settle looks afterwards. And
+        // whoever has just ended that may have rolled it forward: so it is asked once more.
+        let given_up = if self.is_settling(number) { None } else { self.doubts.lock().give_up(number, version) };
+        if given_up.is_none() {
             self.doubts.lock().take_back(number);
             return None;
         }
         // A read under way may have found it: from here on it looks again, in its turn.
         self.copies.fetch_add(1, Ordering::AcqRel);
         self.recent.forget(number);
-        Some(given_up)
+        given_up
     }
 
     /// Makes a given-up number void, for whoever has the turn. Called when settling has begun.
@@ -62,6 +64,8 @@ impl Core {
                 Some(record)
                     if record.kind == Kind::Void && is_confirmed && newest.is_none_or(|newest| newest < record.version) =>
                 {
+                    // Reads that began meanwhile may have found what was there before, and nobody knows of that from here on.
+                    core.copies.fetch_add(1, Ordering::AcqRel);
                     core.doubts.lock().ended(number, record.version);
                     core.recent.written(number, record);
                     core.land(number, Some(record));

@@ -88,7 +88,8 @@ fn conflict<'a>(finds: impl Iterator<Item = &'a Find>) -> Verdict {
 /// One of them stands, over all that it beats, that those beat, and so on.
 fn stands(find: &Find, finds: &[Find], unasked: &[SetId], request: &RequestKey, strict: bool, window: i64) -> Verdict {
     let first = find.origin.request_key.as_ref();
-    if !first.is_some_and(|first| (first.payload_bytes, first.payload_crc) == (request.payload_bytes, request.payload_crc)) {
+    let is_same = |first: &RequestKey| (first.payload_bytes, first.payload_crc) == (request.payload_bytes, request.payload_crc);
+    if !first.is_some_and(is_same) {
         return Verdict::Reused(find.number);
     }
     let unverified = find.origin.unverified.clone();

@@ -161,13 +161,14 @@ impl Keys {
     }
 
     /// Takes out those that wait and whose deadline has passed; says when the next one passes.
-    pub(super) fn take_expired(&self, now: Instant) -> (Vec<Box<Request>>, Option<Instant>) {
-        let (mut expired, mut next) = (Vec::new(), None);
+    pub(super) fn take_expired(&self, now: Instant) -> (VecDeque<Box<Request>>, Option<Instant>) {
+        let (mut expired, mut next) = (VecDeque::new(), None);
         for shelf in &self.shelves {
             for queue in shelf.lock().queues.values_mut() {
-                let (late, waiting) = std::mem::take(&mut queue.waiting).into_iter().partition(|request| request.until <= now);
+                let (mut late, waiting) =
+                    std::mem::take(&mut queue.waiting).into_iter().partition(|request| request.until <= now);
                 queue.waiting = waiting;
-                expired.extend::<VecDeque<_>>(late);
+                expired.append(&mut late);
                 let first = queue.waiting.iter().map(|request| request.until).min();
                 next = next.into_iter().chain(first).min();
             }

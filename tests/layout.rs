@@ -11,7 +11,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("quorum", &["order", "config", "replica"]),
     ("heal", &["order", "quorum", "replica"]),
     ("set", &["order", "config", "pending", "replica", "quorum", "heal"]),
-    ("store", &["order", "config", "pending", "replica", "set", "topology"]),
+    ("store", &["order", "config", "heal", "pending", "replica", "set", "topology"]),
     ("testing", &["order", "config", "replica", "set"]),
     ("config", &["order", "replica"]),
     ("error", &["order", "config", "replica", "set"]),

@@ -21,6 +21,8 @@ fn a_create_in_doubt_that_is_found_later_is_the_answer_to_its_retry() {
     faults[1..].iter().for_each(FaultControl::hang_applies);
     let token = doubtful(&store);
     faults.iter().for_each(FaultControl::release);
+    // Whoever is asked knows of it then. Before that it may be given up as well.
+    until("it has landed", || (0..3).all(|index| bench.set(set(7)).held(index, token.number).is_some()));
     let again = placed(store.create_with("once", key("k")));
     assert_eq!((again.number, again.repeated), (token.number, true));
     assert_eq!(ends(store.resolve(token)), Ok(Resolved::Applied));

@@ -188,7 +188,7 @@ fn the_order_told_last_stands_over_what_surfaces_and_needs_nobody_else() {
     // Of this one its record says that it may have been told.
     let doubts = Find { is_told: true, ..find(number(7, 0, 5), &[8], &[]) };
     assert_eq!(decided(&[doubts.clone(), surfaced[0].clone()], &[]), stands(&doubts, &[], &[&surfaced[0]]));
-    assert_eq!(decided(&[doubts, surfaced[1].clone()], &[]), Verdict::Conflict(vec![told.number, surfaced[1].number]));
+    assert_eq!(decided(&[doubts, surfaced[1].clone()], &[]), Verdict::Conflict(vec![surfaced[1].number, told.number]));
 }
 
 /// Every constellation of three orders on three SETs in which each could or could not ask the others', and did or did not take the

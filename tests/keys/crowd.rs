@@ -16,11 +16,28 @@ fn name(at: usize) -> String {
 
 #[test]
 fn of_1000_creates_over_50_keys_with_faults_one_order_a_key_is_left() {
+    one_order_a_key_is_left(Duration::from_secs(8));
+}
+
+/// Many end in doubt, and are tried again.
+#[test]
+fn so_it_is_with_little_patience() {
+    one_order_a_key_is_left(Duration::from_millis(300));
+}
+
+fn one_order_a_key_is_left(patience: Duration) {
     let seed = fastrand::u64(..);
     println!("seed {seed}");
     let bench = Bench::new(&[7, 8, 9]);
-    let store = bench.builder().deadline(Duration::from_secs(8)).open().expect("the store opens");
+    let store = bench.builder().deadline(patience).open().expect("the store opens");
     let (next, done) = (AtomicUsize::new(0), AtomicBool::new(false));
+    /// Ends the trouble also when somebody panics.
+    struct Done<'a>(&'a AtomicBool);
+    impl Drop for Done<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
     let told: BTreeMap<usize, Vec<(OrderNumber, bool)>> = std::thread::scope(|scope| {
         let trouble = scope.spawn(|| {
             let mut random = fastrand::Rng::with_seed(seed);
@@ -63,11 +80,12 @@ fn of_1000_creates_over_50_keys_with_faults_one_order_a_key_is_left() {
             })
         };
         let callers: Vec<_> = (0..8).map(call).collect();
+        let end_trouble = Done(&done);
         let mut told = BTreeMap::<usize, Vec<(OrderNumber, bool)>>::new();
         for (which, answer) in callers.into_iter().flat_map(|caller| caller.join().expect("it ends")) {
             told.entry(which).or_default().push(answer);
         }
-        done.store(true, Ordering::SeqCst);
+        drop(end_trouble);
         trouble.join().expect("it ends");
         told
     });
@@ -76,7 +94,7 @@ fn of_1000_creates_over_50_keys_with_faults_one_order_a_key_is_left() {
     for which in 0..KEYS {
         let (payload, mut tries) = (format!("order of key {which}"), 0);
         let placed = loop {
-            match ends(store.create_with(&payload, key(&name(which)))) {
+            match ends(store.create_with(&payload, key(&name(which)).deadline(Duration::from_secs(8)))) {
                 Ok(placed) => break placed,
                 Err(error) => {
                     tries += 1;
@@ -91,13 +109,10 @@ fn of_1000_creates_over_50_keys_with_faults_one_order_a_key_is_left() {
     let unverified = told.values().flatten().filter(|(_, is_verified)| !is_verified).count();
     println!("{unverified} answers while a SET could not be asked");
     println!("told {} times", told.values().map(Vec::len).sum::<usize>());
-    // Whoever was told another number was told before a SET that could not be asked returned.
-    let changed = told.iter().filter(|(which, answers)| answers.iter().any(|(number, _)| *number != orders[*which]));
-    let changed: Vec<_> = changed.collect();
-    for (which, answers) in &changed {
-        assert!(answers.iter().any(|(_, is_verified)| !is_verified), "key {which} changed its order without a word: {answers:?}");
+    // One process tells one order a key, also while the SET that holds it cannot be asked.
+    for (which, answers) in &told {
+        assert!(answers.iter().all(|(number, _)| *number == orders[which]), "key {which}: {answers:?}");
     }
-    println!("{} keys changed their order while SETs could not be asked", changed.len());
     crate::bench::until("one order a key is left", || bench.live(&store) == orders.values().copied().collect());
     drop(store);
     let store = bench.open();

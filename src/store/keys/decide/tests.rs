@@ -25,7 +25,7 @@ fn find(number: OrderNumber, unverified: &[u16], supersedes: &[(OrderNumber, u64
     let unverified = unverified.iter().map(|id| set(*id)).collect();
     let supersedes = supersedes.iter().map(|(number, counter)| (*number, version(*counter))).collect();
     let origin = Arc::new(Origin { request_key: Some(request()), supersedes, unverified });
-    Find { number, version: version(5), origin, is_sure: true }
+    Find { number, version: version(5), origin, is_sure: true, is_told: false }
 }
 
 fn decided(finds: &[Find], unasked: &[u16]) -> Verdict {
@@ -169,6 +169,26 @@ fn an_order_under_a_key_that_was_forgotten_meanwhile_is_left_alone() {
     let verdict = |days| decide(&[old.clone(), new.clone()], &[], &request(), false, days);
     assert_eq!(verdict(3), stands(&new, &[], &[&old]));
     assert_eq!(verdict(2), Verdict::Conflict(vec![old.number, new.number]));
+}
+
+#[test]
+fn the_order_told_last_stands_over_what_surfaces_and_needs_nobody_else() {
+    let told = Find { is_told: true, ..find(number(7, 0, 5), &[], &[]) };
+    let surfaced = [
+        find(number(8, 0, 1), &[], &[]),
+        find(number(8, 0, 1), &[7], &[]),
+        find(number(8, 0, 1), &[], &[(told.number, 5)]),
+        find(number(7, 0, 6), &[], &[]),
+    ];
+    for other in &surfaced {
+        assert_eq!(decided(&[told.clone(), other.clone()], &[]), stands(&told, &[], &[other]));
+    }
+    assert_eq!(decided(std::slice::from_ref(&told), &[7, 8]), stands(&told, &[], &[]));
+    assert_eq!(decide(std::slice::from_ref(&told), &[set(8)], &request(), true, DAYS), stands(&told, &[], &[]));
+    // Of this one its record says that it may have been told.
+    let doubts = Find { is_told: true, ..find(number(7, 0, 5), &[8], &[]) };
+    assert_eq!(decided(&[doubts.clone(), surfaced[0].clone()], &[]), stands(&doubts, &[], &[&surfaced[0]]));
+    assert_eq!(decided(&[doubts, surfaced[1].clone()], &[]), Verdict::Conflict(vec![surfaced[1].number, told.number]));
 }
 
 /// Every constellation of three orders on three SETs in which each could or could not ask the others', and did or did not take the

@@ -2,4 +2,5 @@
 //! fault. On replicas in memory, with faults on command.
 
 mod bench;
+mod coming_back;
 mod first_number;

@@ -215,7 +215,7 @@ impl Inner {
     }
 
     /// A SET for a new order that was not tried yet: one that has to be probed, else by zone, weight and room among those whose
-    /// breaker is closed.
+    /// breaker is closed. One that is coming back takes its share only, unless nobody else would take the order.
     pub(super) fn choose(&self, tried: &[(SetId, Error)]) -> Option<Chosen> {
         let topology = self.topology.load();
         let mut passed: SetMask = tried.iter().map(|(set, _)| *set).collect();
@@ -230,8 +230,14 @@ impl Inner {
         // Each turn passes one SET by, so this ends.
         loop {
             let load = |place: usize| topology.shards[place].load();
-            let may = |place: usize| self.may_take(topology.shards[place].id(), now_ms);
-            let place = topology.choice.pick(fastrand::u64(..), &passed, failed_in, load, may)?;
+            let pick = |gently: bool| {
+                let may = |place: usize| {
+                    let set = topology.shards[place].id();
+                    if gently { self.may_take(set, now_ms) } else { self.is_closed(set) }
+                };
+                topology.choice.pick(fastrand::u64(..), &passed, failed_in, load, may)
+            };
+            let place = pick(true).or_else(|| pick(false))?;
             let set = topology.shards[place].id();
             match self.admitted(&topology, set) {
                 Some(chosen) => return Some(chosen),
@@ -303,6 +309,11 @@ impl Inner {
 
     /// Whether a number of that SET may be ended now.
     pub(super) fn may_end(&self, set: SetId) -> bool {
+        self.is_closed(set)
+    }
+
+    /// Whether its breaker lets calls through, whatever its share.
+    fn is_closed(&self, set: SetId) -> bool {
         self.links.get(set).is_some_and(|link| link.health().writes.is_closed())
     }
 }

@@ -4,6 +4,7 @@
 mod bench;
 mod breakers;
 mod changes;
+mod coming_back;
 mod days;
 mod first_number;
 mod killed;

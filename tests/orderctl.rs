@@ -3,9 +3,12 @@
 mod common;
 
 use common::{copy_tree, orderctl, orderctl_path, run, start};
+use ordermint::testing::{FaultControl, Faulty};
+use ordermint::{OrderStore, Quorum, SetConfig, SetId, SledReplica};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command};
+use std::sync::Arc;
 use tempfile::TempDir;
 
 fn scratch() -> (TempDir, PathBuf) {
@@ -202,6 +205,9 @@ fn a_store_is_open_once() {
         vec!["scan", "--data", text(&home)],
         vec!["verify", "--data", text(&home)],
         vec!["status", "--data", text(&home)],
+        vec!["reconcile", "--data", text(&home)],
+        vec!["drain", "--data", text(&home), "1"],
+        vec!["weights", "--data", text(&home)],
     ] {
         let ran = orderctl(&arguments, b"").expect(4);
         assert_eq!(ran.out(), "");
@@ -228,4 +234,94 @@ fn a_closed_store_may_be_copied_and_moved() {
         assert!(!first.contains(more.trim_end()));
         assert_eq!(orderctl(["scan", "--data", text(place)], b"").expect(0).out().lines().count(), 4);
     }
+}
+
+/// Three replicas where `orderctl` would have them, which can be made to fail.
+fn failing(home: &Path, set: SetId, faults: &FaultControl) -> SetConfig {
+    (0..3u8).fold(SetConfig::new(set), |config, index| {
+        let (dir, faults) = (home.join(format!("{set}/{index}")), faults.clone());
+        config.replica_with(move |options| {
+            let mut options = options.clone();
+            options.dir = Some(dir.clone());
+            Ok(Faulty::new(Arc::new(SledReplica::open(&options)?), faults.clone()))
+        })
+    })
+}
+
+#[test]
+fn reconcile_ends_what_was_given_up_and_says_what_is_left() {
+    let (scratch, home) = scratch();
+    let [sick, well] = [7, 8].map(|id| SetId::new(id).expect("below 1,000"));
+    let (faults, none) = (FaultControl::new(), FaultControl::new());
+    let builder = OrderStore::builder().home(&home).quorum(Quorum::new(3, 2, 2).expect("a quorum"));
+    let store = builder.add_set(failing(&home, sick, &faults)).add_set(failing(&home, well, &none)).open().expect("it opens");
+    let placed = store.create("before").wait().expect("all is well");
+    // Whoever is sent there from now on is placed on the other SET, whose record says so.
+    faults.fail_applies(usize::MAX);
+    let superseded = (0..1_000).find_map(|n| {
+        let placed = store.create(format!("order {n}")).wait().expect("one SET is well");
+        assert_eq!(placed.number.set_id(), well);
+        placed.superseded.first().copied()
+    });
+    let superseded = superseded.expect("a SET that seems well takes half of the orders at first");
+    store.close().wait().expect("closed");
+
+    // The SET cannot be reached: that is what is left.
+    let aside = scratch.path().join("aside");
+    std::fs::rename(home.join(sick.to_string()), &aside).expect("a directory can be moved");
+    let ran = orderctl(["reconcile", "--data", text(&home)], b"").expect(1);
+    let lines: Vec<String> = ran.out().lines().map(str::to_owned).collect();
+    assert!(lines[0].starts_with("notes "), "{lines:?}");
+    assert!(lines.iter().any(|line| line.starts_with(&format!("open {superseded}"))), "{lines:?}");
+    assert!(lines.iter().any(|line| line.starts_with(&format!("unreachable set {sick}"))), "{lines:?}");
+    assert_eq!(ran.err(), "", "no progress where there is no terminal");
+    let ran = orderctl(["reconcile", "--json", "--data", text(&home)], b"").expect(1);
+    let told: serde_json::Value = serde_json::from_slice(&ran.stdout).expect("JSON");
+    assert_eq!(told["unreachable"], serde_json::json!([7]));
+    let ran = orderctl(["status", "--json", "--data", text(&home)], b"").expect(0);
+    let told: serde_json::Value = serde_json::from_slice(&ran.stdout).expect("JSON");
+    assert!(told["sets"][0]["notes_waiting"].as_u64().is_some_and(|waiting| waiting > 0), "{told}");
+    assert!(told["sets"][0]["closed_for_creates"].is_string(), "{told}");
+
+    // It is back: the number becomes void on all of its replicas.
+    std::fs::rename(&aside, home.join(sick.to_string())).expect("a directory can be moved");
+    let ran = orderctl(["reconcile", "--data", text(&home)], b"").expect(0);
+    assert_eq!(ran.out().lines().count(), 1, "{}", ran.out());
+    orderctl(["get", "--data", text(&home), &superseded.to_string()], b"").expect(1);
+    orderctl(["get", "--data", text(&home), &placed.number.to_string()], b"").expect(0);
+    assert_eq!(orderctl(["verify", "--data", text(&home)], b"").expect(0).out(), "");
+}
+
+#[test]
+fn an_input_with_request_keys_that_was_cut_short_by_a_kill_is_simply_run_again() {
+    let (_scratch, home) = scratch();
+    let lines: Vec<String> = (0..3_000).map(|n| format!("order {n} pay-{n}")).collect();
+    let input = lines.join("\n");
+    let arguments = ["create", "--data", text(&home), "--sets", "7,8", "--request-key-column", "3"];
+    let mut child = start(arguments);
+    let (mut stdin, stdout) = (child.stdin.take().expect("piped"), child.stdout.take().expect("piped"));
+    let feeder = std::thread::spawn({
+        let input = input.clone();
+        // The child is killed before it has read everything, or at the end of it.
+        move || drop(stdin.write_all(input.as_bytes()))
+    });
+    let mut stdout = BufReader::new(stdout);
+    let mut seen: Vec<String> = (0..300).map(|_| line(&mut stdout)).collect();
+    child.kill().expect("a child can be killed");
+    child.wait().expect("a child can be waited for");
+    feeder.join().expect("feeding does not panic");
+    // What was printed until then; a last line may be cut.
+    let mut rest = String::new();
+    stdout.read_to_string(&mut rest).expect("text");
+    seen.extend(rest.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')).map(str::to_owned));
+
+    let again = orderctl(arguments, input.as_bytes()).expect(0).out();
+    let numbers: Vec<&str> = again.lines().collect();
+    assert_eq!(numbers.len(), lines.len());
+    assert!(numbers.iter().zip(&seen).all(|(number, seen)| number == seen), "what was printed is printed again");
+    assert_eq!(orderctl(arguments, input.as_bytes()).expect(0).out(), again, "the same numbers in the same order");
+    let scanned = orderctl(["scan", "--data", text(&home)], b"").expect(0).records();
+    let mut expected: Vec<_> = numbers.iter().zip(&lines).map(|(n, line)| ((*n).to_owned(), line.clone().into_bytes())).collect();
+    expected.sort();
+    assert_eq!(scanned, expected, "and nothing else");
 }

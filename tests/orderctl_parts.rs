@@ -6,6 +6,8 @@
 mod args;
 #[path = "../examples/orderctl/flow.rs"]
 mod flow;
+#[path = "../examples/orderctl/key.rs"]
+mod key;
 #[path = "../examples/orderctl/lines.rs"]
 mod lines;
 #[path = "../examples/orderctl/merge.rs"]

@@ -2,10 +2,14 @@
 //!
 //! One thread reads lines and sends them; this one waits for the answers in input order and prints. So a number is out as
 //! soon as its order and all before it are answered, whether or not more input comes, and many orders are in flight meanwhile.
+//!
+//! With `--request-key-column` a field of each line is its request key: a line whose key is known gives the number of the first
+//! time and adds nothing, so that an input that was cut short can simply be run again.
 
 use crate::exit::Exit;
 use crate::flow::{Flow, Taken};
 use crate::interrupt::Interrupts;
+use crate::key::{self, Keyless};
 use crate::lines::{Line, Lines};
 use crate::open::VALUE_BYTES_MAX;
 use crate::output::{Gone, Output};
@@ -13,6 +17,7 @@ use crate::progress::Progress;
 use ordermint::{CreateOptions, Error, NotAttempted, OrderStore, Pending, Placed};
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read};
+use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,12 +31,14 @@ enum Entry {
     Waiting(Pending<Placed>),
     /// Known.
     Answered(Result<Placed, Error>),
+    /// Not sent, for a reason of our own.
+    Keyless(Keyless),
     /// No line: standard input cannot be read any further.
     Unreadable(io::Error),
 }
 
 /// Reads, creates and prints until standard input ends, a signal comes or nobody reads what is printed.
-pub(crate) fn run(store: &OrderStore, interrupts: &Interrupts) -> Result<Exit, Gone> {
+pub(crate) fn run(store: &OrderStore, key_column: Option<NonZeroUsize>, interrupts: &Interrupts) -> Result<Exit, Gone> {
     let flow = Arc::new(Flow::new());
     interrupts.on_first({
         let flow = Arc::clone(&flow);
@@ -40,7 +47,7 @@ pub(crate) fn run(store: &OrderStore, interrupts: &Interrupts) -> Result<Exit, G
     let reader = std::thread::Builder::new().name("reader".into()).spawn({
         let (store, flow) = (store.clone(), Arc::clone(&flow));
         move || {
-            read(&store, &flow);
+            read(&store, key_column, &flow);
             flow.close();
         }
     });
@@ -55,10 +62,10 @@ pub(crate) fn run(store: &OrderStore, interrupts: &Interrupts) -> Result<Exit, G
 }
 
 /// Sends every line of standard input.
-fn read(store: &OrderStore, flow: &Flow<Entry>) {
+fn read(store: &OrderStore, key_column: Option<NonZeroUsize>, flow: &Flow<Entry>) {
     let mut lines = Lines::new(VALUE_BYTES_MAX);
     let mut each = |line: Line<'_>| match line {
-        Line::Whole(payload) => flow.send(payload.len(), || send(store, payload)),
+        Line::Whole(payload) => flow.send(payload.len(), || send(store, payload, key_column)),
         Line::TooLong { bytes } => {
             let refused = || Err(Error::ValueTooLarge { bytes, max: VALUE_BYTES_MAX });
             flow.send(0, || Ok(Entry::Answered(refused())))
@@ -87,12 +94,22 @@ fn read(store: &OrderStore, flow: &Flow<Entry>) {
 }
 
 /// `Err` where there is too much under way, so that it is tried again later.
-fn send(store: &OrderStore, payload: &[u8]) -> Result<Entry, Entry> {
-    let pending = store.create_with(payload, CreateOptions::new().deadline(DEADLINE));
+fn send(store: &OrderStore, payload: &[u8], key_column: Option<NonZeroUsize>) -> Result<Entry, Entry> {
+    let mut options = CreateOptions::new().deadline(DEADLINE);
+    if let Some(column) = key_column {
+        match key::of(payload, column) {
+            // Strict: whoever runs it again wants the numbers of the first time, or none.
+            Ok(key) => options = options.request_key(key).strict(),
+            Err(keyless) => return Ok(Entry::Keyless(keyless)),
+        }
+    }
+    let pending = store.create_with(payload, options);
     // What is refused is answered already; nothing else can be so soon.
     match pending.wait_timeout(Duration::ZERO) {
         Err(pending) => Ok(Entry::Waiting(pending)),
-        Ok(busy @ Err(Error::NotAttempted { reason: NotAttempted::Busy { .. } })) => Err(Entry::Answered(busy)),
+        Ok(busy @ Err(Error::NotAttempted { reason: NotAttempted::Busy { .. } | NotAttempted::KeysBusy { .. } })) => {
+            Err(Entry::Answered(busy))
+        }
         Ok(answer) => Ok(Entry::Answered(answer)),
     }
 }
@@ -134,7 +151,8 @@ impl Printer {
         let (mut entries, mut room) = (0, 0);
         while let Some((entry, bytes)) = batch.pop_front() {
             let answer = match entry {
-                Entry::Answered(answer) => answer,
+                Entry::Answered(answer) => answer.map_err(|error| error.to_string()),
+                Entry::Keyless(keyless) => Err(keyless.to_string()),
                 Entry::Waiting(pending) => match pending.wait_timeout(Duration::ZERO) {
                     Ok(answer) => answer,
                     Err(pending) => {
@@ -142,7 +160,8 @@ impl Printer {
                         self.output.flush()?;
                         pending.wait()
                     }
-                },
+                }
+                .map_err(|error| error.to_string()),
                 Entry::Unreadable(error) => {
                     self.progress.complain(&format!("cannot read standard input: {error}"));
                     self.exit = self.exit.max(Exit::Unable);
@@ -159,14 +178,14 @@ impl Printer {
         Ok(())
     }
 
-    fn answer(&mut self, answer: Result<Placed, Error>) -> Result<(), Gone> {
+    fn answer(&mut self, answer: Result<Placed, String>) -> Result<(), Gone> {
         self.line += 1;
         self.progress.add(1);
         match answer {
             Ok(placed) => self.output.line(&[placed.number.encode_str(&mut [0; 22]).as_bytes()]),
-            Err(error) => {
+            Err(reason) => {
                 self.exit = self.exit.max(Exit::AnsweredNo);
-                self.progress.complain(&format!("line {}: {error}", self.line));
+                self.progress.complain(&format!("line {}: {reason}", self.line));
                 self.output.line(&[b"-"])
             }
         }

@@ -28,7 +28,11 @@ impl Exit {
             Error::Config(_) | Error::MapMismatch { .. } => Exit::Misused,
             Error::InUse { .. } => Exit::InUse,
             // The store is well and says no.
-            Error::ParseOrderNumber(_) | Error::UnknownSet { .. } | Error::ValueTooLarge { .. } => Exit::AnsweredNo,
+            Error::ParseOrderNumber(_)
+            | Error::UnknownSet { .. }
+            | Error::SetRetired { .. }
+            | Error::WrongSetState { .. }
+            | Error::ValueTooLarge { .. } => Exit::AnsweredNo,
             Error::NotAttempted { reason: NotAttempted::DayFull { .. } } => Exit::AnsweredNo,
             // Replicas answered, and what they hold is damaged or contradictory.
             Error::Corrupt { .. } | Error::Diverged { .. } => Exit::AnsweredNo,

@@ -8,14 +8,18 @@ mod exit;
 mod flow;
 mod get;
 mod interrupt;
+mod key;
 mod lines;
 mod merge;
 mod open;
 mod output;
 mod parse;
 mod progress;
+mod reconcile;
 mod scan;
+mod sets;
 mod status;
+mod told;
 mod verify;
 
 use args::{Command, Misuse, USAGE};
@@ -67,12 +71,16 @@ fn run(command: &Command) -> Result<Result<Exit, Error>, Gone> {
         }
         Command::Parse { numbers } => return parse::run(numbers).map(Ok),
         Command::Verify { data } => return verify::run(data),
-        Command::Create { data, sets, quorum } => match open::existing_or_new(data, sets.as_deref(), *quorum) {
-            Ok(store) => (store.clone(), create::run(&store, &interrupts)),
+        Command::Create { data, sets, quorum, key_column } => match open::existing_or_new(data, sets.as_deref(), *quorum) {
+            Ok(store) => (store.clone(), create::run(&store, *key_column, &interrupts).map(Ok)),
             Err(error) => return Ok(Err(error)),
         },
-        Command::Get { data, .. } | Command::Scan { data, .. } | Command::Status { data, .. } => match open::existing(data) {
-            Ok(store) => (store.clone(), read(&store, command, &interrupts)),
+        Command::Get { data, .. }
+        | Command::Scan { data, .. }
+        | Command::Status { data, .. }
+        | Command::Reconcile { data, .. }
+        | Command::Sets { data, .. } => match open::existing(data) {
+            Ok(store) => (store.clone(), answer(&store, command, &interrupts)),
             Err(error) => return Ok(Err(error)),
         },
     };
@@ -80,21 +88,23 @@ fn run(command: &Command) -> Result<Result<Exit, Error>, Gone> {
     if let Err(error) = store.close().wait() {
         complain(&format!("closing: {error}"));
     }
-    answered.map(Ok)
+    answered
 }
 
-fn read(store: &OrderStore, command: &Command, interrupts: &Interrupts) -> Result<Exit, Gone> {
+fn answer(store: &OrderStore, command: &Command, interrupts: &Interrupts) -> Result<Result<Exit, Error>, Gone> {
     match command {
         Command::Scan { set, date, .. } => {
             interrupts.on_first(|| {});
-            scan::run(store, *set, *date, interrupts)
+            scan::run(store, *set, *date, interrupts).map(Ok)
         }
         Command::Get { numbers, .. } => {
             interrupts.on_first(|| {});
-            get::run(store, numbers, interrupts)
+            get::run(store, numbers, interrupts).map(Ok)
         }
-        Command::Status { json, .. } => status::run(store, *json),
-        _ => Ok(Exit::Done),
+        Command::Status { json, .. } => status::run(store, *json).map(Ok),
+        Command::Reconcile { json, .. } => reconcile::run(store, *json, interrupts),
+        Command::Sets { change, .. } => sets::run(store, change, interrupts).map(Ok),
+        _ => Ok(Ok(Exit::Done)),
     }
 }
 

@@ -38,7 +38,7 @@ pub(crate) fn existing_or_new(data: &Path, sets: Option<&[SetId]>, quorum: Optio
 }
 
 /// Where the replicas of a SET are: `<set, 3 digits>/<index>`.
-fn dirs(set: SetId, quorum: Quorum) -> impl Iterator<Item = PathBuf> {
+pub(crate) fn dirs(set: SetId, quorum: Quorum) -> impl Iterator<Item = PathBuf> {
     (0..quorum.n()).map(move |index| PathBuf::from(format!("{set}/{index}")))
 }
 

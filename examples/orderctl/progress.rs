@@ -31,6 +31,14 @@ impl Progress {
         }
     }
 
+    /// As far as that, of so many known.
+    pub(crate) fn set(&self, done: u64, known: u64) {
+        if let Some(bar) = &self.bar {
+            bar.set_length(known);
+            bar.set_position(done);
+        }
+    }
+
     /// A line on standard error.
     pub(crate) fn complain(&self, line: &str) {
         let say = || crate::complain(line);

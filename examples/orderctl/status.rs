@@ -2,6 +2,7 @@
 
 use crate::exit::Exit;
 use crate::output::{Gone, Output};
+use crate::told::{alarm_for_machines, breaker_for_machines};
 use ordermint::{OrderStore, Status};
 use serde_json::{Value, json};
 use std::fmt::Write;
@@ -48,7 +49,13 @@ fn for_machines(status: &Status) -> Value {
                 "id": set.id.get(),
                 "state": set.state.to_string(),
                 "weight": set.weight,
+                "zone": set.zone.as_ref().map(ToString::to_string),
+                "breakers": { "writes": breaker_for_machines(set.writes), "reads": breaker_for_machines(set.reads) },
+                "closed_for_creates": set.closed_for_creates,
                 "orders_today": set.orders_today,
+                "lease_left": set.lease_left,
+                "in_flight": set.in_flight,
+                "notes_waiting": set.notes_waiting,
                 "replicas": replicas,
             })
         })
@@ -59,6 +66,7 @@ fn for_machines(status: &Status) -> Value {
         "map_version": status.map_version,
         "quorum": { "n": n, "r": r, "w": w },
         "sets": sets,
+        "alarms": status.alarms.iter().map(alarm_for_machines).collect::<Vec<_>>(),
     })
 }
 
@@ -68,7 +76,16 @@ fn for_people(status: &Status) -> String {
     // Writing to a string cannot fail.
     let _ = writeln!(text, "store {} map {} quorum N={n} R={r} W={w}", status.store, status.map_version);
     for set in &status.sets {
-        let _ = writeln!(text, "set {} {} weight {} orders today {}", set.id, set.state, set.weight, set.orders_today);
+        let _ = write!(text, "set {} {} weight {} orders today {}", set.id, set.state, set.weight, set.orders_today);
+        let _ = match &set.zone {
+            Some(zone) => writeln!(text, " zone {zone}"),
+            None => writeln!(text),
+        };
+        let _ = writeln!(text, "  breakers writes {}; reads {}", set.writes, set.reads);
+        let _ = writeln!(text, "  in flight {} lease left {} notes waiting {}", set.in_flight, set.lease_left, set.notes_waiting);
+        if let Some(reason) = &set.closed_for_creates {
+            let _ = writeln!(text, "  takes no new orders: {reason}");
+        }
         for replica in &set.replicas {
             let dir = replica.dir.as_deref().unwrap_or(Path::new("-")).display();
             let _ = write!(text, "  replica {} {} {dir}", replica.index, replica.state);
@@ -77,6 +94,9 @@ fn for_people(status: &Status) -> String {
                 None => writeln!(text),
             };
         }
+    }
+    for alarm in &status.alarms {
+        let _ = writeln!(text, "alarm: {alarm}");
     }
     text
 }

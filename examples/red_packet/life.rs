@@ -10,14 +10,18 @@ use crate::packet::{Garbled, Opened, Packet, State, User};
 use crate::plan::Plan;
 use crate::tally::Tally;
 use fastrand::Rng;
-use ordermint::{Change, Error, Order, OrderNumber, OrderStore, Pending, Resolved, Version, WriteToken};
+use ordermint::{
+    Change, CreateOptions, Error, NotAttempted, Order, OrderNumber, OrderStore, Pending, Resolved, Version, WriteToken,
+};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
-/// Rests between tries of a call that changed nothing: about two seconds in all, each time twice as long.
-const RESTS: u32 = 10;
+/// How long somebody comes again after a call that changed nothing, resting twice as long each time: a SET that is lost may take a
+/// while to come back, and its packets are nowhere else.
+const PATIENCE: Duration = Duration::from_secs(60);
 const FIRST_REST: Duration = Duration::from_millis(2);
+const LONGEST_REST: Duration = Duration::from_millis(250);
 /// How often a step is begun anew after its write was in doubt, or somebody else was faster.
 const ROUNDS: u32 = 5;
 
@@ -56,7 +60,7 @@ pub(crate) async fn live(world: Arc<World>, plan: Plan) -> Story {
     let Plan { sender, amount, shares, .. } = plan;
 
     let started = Instant::now();
-    let (number, version) = match world.pack(&packet).await {
+    let (number, version) = match world.pack(&packet, &plan.key).await {
         Ok(placed) => placed,
         Err(Failed { why, doubtful }) => {
             world.tally.failed(&format!("packing: {why}"));
@@ -164,24 +168,26 @@ impl From<Error> for Failed {
 }
 
 impl World {
-    /// Writes the packet down.
-    async fn pack(&self, packet: &Packet) -> Result<(OrderNumber, Version), Failed> {
-        let mut last = None;
-        for _ in 0..ROUNDS {
-            match self.patiently(|| self.store.create(packet.encode())).await {
-                Ok(placed) => return Ok((placed.number, placed.version)),
-                Err(error @ Error::Ambiguous { token, .. }) => {
-                    self.settle(token).await?;
-                    if let Some(order) = self.patiently(|| self.store.get(token.number)).await.map_err(in_doubt(token))? {
-                        return Ok((token.number, order.version));
+    /// Writes the packet down, on any SET that is well. Its key makes it one packet however often this is tried.
+    async fn pack(&self, packet: &Packet, key: &str) -> Result<(OrderNumber, Version), Failed> {
+        let (since, mut rest) = (Instant::now(), FIRST_REST);
+        let options = CreateOptions::new().request_key(key);
+        loop {
+            match self.patiently(|| self.store.create_with(packet.encode(), options.clone())).await {
+                Ok(placed) => {
+                    if !placed.superseded.is_empty() {
+                        Tally::add(&self.tally.reminted);
                     }
-                    // It is not there and never will be: another one does not double it.
-                    last = Some(error);
+                    return Ok((placed.number, placed.version));
                 }
+                // The next create with that key finds this one, or ends it and places another.
+                Err(Error::Ambiguous { .. }) if since.elapsed() < PATIENCE => Tally::add(&self.tally.asked_again),
+                Err(error @ Error::Ambiguous { token, .. }) => return Err(in_doubt(token)(error)),
                 Err(error) => return Err(error.into()),
             }
+            tokio::time::sleep(rest).await;
+            rest = (rest * 2).min(LONGEST_REST);
         }
-        Err(last.unwrap_or(Error::Closed).into())
     }
 
     /// From packed to sent, if it still is what was packed. Also succeeds where somebody else has done it.
@@ -249,7 +255,9 @@ impl World {
                     let packet = decoded(&order.ok_or(Error::NoSuchOrder { number })?)?;
                     match packet.receive_of(user) {
                         Some(cents) => {
-                            Tally::add(&self.tally.opens);
+                            // Somebody who came twice may have received it by his other visit.
+                            let is_other = resolved == Some(Resolved::NotApplied);
+                            Tally::add(if is_other { &self.tally.again } else { &self.tally.opens });
                             return Ok((Told::Yours(cents), None));
                         }
                         // A write is shared with those for whom nothing was left.
@@ -291,16 +299,32 @@ impl World {
 
     /// Asks again, after a rest, while the answer is that nothing was changed and that later may be better.
     async fn patiently<T>(&self, mut ask: impl FnMut() -> Pending<T>) -> Result<T, Error> {
-        let mut rest = FIRST_REST;
-        for _ in 0..RESTS {
+        let (since, mut rest) = (Instant::now(), FIRST_REST);
+        loop {
+            let asked = Instant::now();
             match ask().await {
-                Err(error) if error.is_retryable() => self.tally.tried_again(&error),
+                Err(error) if error.is_retryable() && since.elapsed() < PATIENCE => {
+                    if is_away(&error) {
+                        self.tally.told_away(asked.elapsed());
+                        rest = LONGEST_REST;
+                    } else {
+                        self.tally.tried_again(&error);
+                    }
+                }
                 answer => return answer,
             }
             tokio::time::sleep(rest).await;
-            rest *= 2;
+            rest = (rest * 2).min(LONGEST_REST);
         }
-        ask().await
+    }
+}
+
+/// The packet's SET is away: a visitor is told so, and comes again.
+fn is_away(error: &Error) -> bool {
+    match error {
+        Error::SetUnavailable { .. } | Error::QuorumLost { .. } => true,
+        Error::NotAttempted { reason } => matches!(reason, NotAttempted::Unavailable { .. } | NotAttempted::NoQuorum { .. }),
+        _ => false,
     }
 }
 

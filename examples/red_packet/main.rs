@@ -11,6 +11,7 @@
 mod args;
 mod books;
 mod life;
+mod outage;
 mod packet;
 mod plan;
 mod report;
@@ -22,14 +23,16 @@ use args::{Command, Misuse, Options, USAGE};
 use books::{Account, Balance};
 use indicatif::HumanCount;
 use life::World;
-use ordermint::{Error, OrderStore, Quorum, SetConfig, SetId};
+use ordermint::testing::{FaultControl, Faulty};
+use ordermint::{BreakerSettings, Error, OrderStore, Quorum, SetConfig, SetId, SledReplica};
+use outage::Outage;
 use packet::Packet;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tally::Tally;
 
 type Anything = Box<dyn std::error::Error>;
@@ -81,12 +84,22 @@ fn demonstrate(options: &Options) -> Result<bool, Anything> {
 
 fn send_and_prove(home: &Path, options: &Options, stop: &AtomicBool) -> Result<bool, Anything> {
     println!("1. A new store in {}: SETs 007 and 008, each order on three replicas, synced on two.", home.display());
-    let sets = [SetId::new(7)?, SetId::new(8)?];
-    let world = Arc::new(World { store: open_new(home, sets)?, tally: Tally::default() });
+    let [lost, well] = [SetId::new(7)?, SetId::new(8)?];
+    let faults = FaultControl::new();
+    let store = open_new(home, SetConfig::new(well).replicas(dirs(well)), failing(home, lost, &faults))?;
+    let world = Arc::new(World { store, tally: Tally::default() });
 
-    println!("2. {} packets are sent; a replica of SET {} leaves half-way.", HumanCount(options.packets as u64), sets[0]);
-    let mut ran = run::run(&world, options, sets[0], stop)?;
-    println!("{}", report::report(&mut ran, &world.tally));
+    println!(
+        "2. {} packets are sent; SET {lost} is lost half-way, with all of its replicas.",
+        HumanCount(options.packets as u64)
+    );
+    let outage = Outage { set: lost, faults, hangs_for: Duration::from_secs(3) };
+    let mut ran = run::run(&world, options, Some(outage), stop)?;
+    println!("{}", report::report(&mut ran, lost, &world.tally));
+    let left = world.store.reconcile().wait()?;
+    if !left.is_clean() {
+        world.tally.failed(&format!("something was left to be reconciled: {left:?}"));
+    }
     world.store.close().wait()?;
 
     println!("3. The store is closed, opened again, and every packet read and held against what everybody was told.");
@@ -97,12 +110,28 @@ fn send_and_prove(home: &Path, options: &Options, stop: &AtomicBool) -> Result<b
     Ok(conclude(&balance, &world.tally))
 }
 
-fn open_new(home: &Path, sets: [SetId; 2]) -> Result<OrderStore, Error> {
-    let mut builder = OrderStore::builder().home(home).quorum(Quorum::new(3, 2, 2)?);
-    for set in sets {
-        builder = builder.add_set(SetConfig::new(set).replicas((0..3).map(|index| format!("{set}/{index}"))));
-    }
-    builder.open()
+fn open_new(home: &Path, well: SetConfig, lost: SetConfig) -> Result<OrderStore, Error> {
+    // By default a SET that stays sick is tried once a minute in the end, and returns within ten seconds. Here people watch.
+    let breaker =
+        BreakerSettings::new().open_time(Duration::from_secs(1), Duration::from_secs(2)).ramp(Duration::from_secs(4), 10);
+    let builder = OrderStore::builder().home(home).quorum(Quorum::new(3, 2, 2)?).breaker(breaker);
+    builder.deadline(Duration::from_secs(2)).add_set(lost).add_set(well).open()
+}
+
+fn dirs(set: SetId) -> impl Iterator<Item = String> {
+    (0..3).map(move |index| format!("{set}/{index}"))
+}
+
+/// The same replicas on sled, but they can be made to hang and to fail.
+fn failing(home: &Path, set: SetId, faults: &FaultControl) -> SetConfig {
+    dirs(set).fold(SetConfig::new(set), |config, dir| {
+        let (dir, faults) = (home.join(dir), faults.clone());
+        config.replica_with(move |options| {
+            let mut options = options.clone();
+            options.dir = Some(dir.clone());
+            Ok(Faulty::new(Arc::new(SledReplica::open(&options)?), faults.clone()))
+        })
+    })
 }
 
 /// Reads every packet of the store in `home` and holds it against its account.

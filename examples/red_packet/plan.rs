@@ -6,6 +6,8 @@ use fastrand::Rng;
 /// One packet and the people who come for it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Plan {
+    /// Names the request to send it, as the number of a payment would.
+    pub(crate) key: String,
     pub(crate) sender: User,
     pub(crate) amount: Cents,
     pub(crate) shares: u16,
@@ -45,7 +47,8 @@ impl Plan {
         let impatient: Vec<User> = crowd.iter().copied().filter(|_| rng.u8(..20) == 0).collect();
         crowd.extend(impatient);
         rng.shuffle(&mut crowd);
-        Plan { sender: User(sender), amount, shares, crowd, latecomers, paid_twice: rng.u8(..20) == 0, seed: rng.u64(..) }
+        let (key, paid_twice) = (format!("pay-{seed}-{n}"), rng.u8(..20) == 0);
+        Plan { key, sender: User(sender), amount, shares, crowd, latecomers, paid_twice, seed: rng.u64(..) }
     }
 
     /// Visits, which is what takes room while it is under way.

@@ -1,14 +1,15 @@
 //! What the run came to, for people: numbers, and a plot of opens per second.
 
 use crate::run::Ran;
-use crate::tally::Tally;
+use crate::tally::{AT_ONCE, Tally};
 use crate::watch::{Mark, Sample};
 use indicatif::HumanCount;
+use ordermint::SetId;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// The report. Percentiles sort what was measured.
-pub(crate) fn report(ran: &mut Ran, tally: &Tally) -> String {
+pub(crate) fn report(ran: &mut Ran, lost: SetId, tally: &Tally) -> String {
     let count = |count: &AtomicU64| HumanCount(count.load(Relaxed));
     let rate = |count: usize| HumanCount((count as f64 / ran.seconds.max(0.001)) as u64);
     let many = |count: usize| HumanCount(count as u64);
@@ -26,14 +27,33 @@ pub(crate) fn report(ran: &mut Ran, tally: &Tally) -> String {
         many(packets).to_string(),
         rate(packets).to_string()
     ));
+    let acknowledged = ran.open_us.len() + ran.lost_open_us.len();
     let [p50, p99] = percentiles(&mut ran.open_us);
     line(format_args!("opened  {:>11}  {:>9}/s  p50 {p50} ms  p99 {p99} ms", many(opens).to_string(), rate(opens).to_string()));
-    let each = ran.open_us.len() as f64 / ran.writes.max(1) as f64;
+    if !ran.lost_open_us.is_empty() {
+        let [p50, p99] = percentiles(&mut ran.lost_open_us);
+        let away = tally.away_ms.load(Relaxed) as f64 / 1_000.0;
+        let slowest = f64::from(ran.lost_open_us.last().copied().unwrap_or(0)) / 1_000_000.0;
+        line(format_args!(
+            "        on SET {lost}, which was away for {away:.1} s: p50 {p50} ms  p99 {p99} ms  slowest {slowest:.1} s"
+        ));
+    }
+    let each = acknowledged as f64 / ran.writes.max(1) as f64;
     line(format_args!(
         "        in {} shared writes: {each:.1} opens in each, {} in the fullest",
         many(ran.writes),
         many(ran.fullest)
     ));
+    let told = tally.told_away.load(Relaxed);
+    if told > 0 {
+        let at_once = tally.told_at_once.load(Relaxed) as f64 * 100.0 / told as f64;
+        line(format_args!(
+            "away    {} times somebody was told that the packet's SET is away, {at_once:.1} % within {} ms, and came again",
+            HumanCount(told),
+            AT_ONCE.as_millis()
+        ));
+        line(format_args!("        {} packets were placed anew on another SET", count(&tally.reminted)));
+    }
     line(format_args!("refused {} who came too late, {} who had received already", count(&tally.empty), count(&tally.again)));
     line(format_args!("        {} updates made for a version that stood no longer", count(&tally.mismatches)));
     line(format_args!(
@@ -44,6 +64,7 @@ pub(crate) fn report(ran: &mut Ran, tally: &Tally) -> String {
         count(&tally.superseded),
         count(&tally.unsettled)
     ));
+    line(format_args!("        {} packets that were sent again under their request key", count(&tally.asked_again)));
     line(format_args!("        {} tries that changed nothing and were repeated", count(&tally.tries)));
     if let Some(reason) = tally.last_reason() {
         line(format_args!("        the last because: {reason}"));

@@ -1,27 +1,20 @@
-//! The run: many lives at once, and in the middle of them a replica that goes away and comes back.
+//! The run: many lives at once, and in the middle of them a SET that goes away and comes back.
 
 use crate::args::Options;
 use crate::books::Account;
 use crate::life::{Story, World, live};
+use crate::outage::Outage;
 use crate::plan::Plan;
-use crate::watch::{Mark, Marks, Sample, Watch};
-use ordermint::{Error, OrderStore, ReplicaState, SetId};
+use crate::watch::{Mark, Sample, Watch};
+use ordermint::SetId;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio::task::JoinSet;
 
 /// Visits under way at most: enough to keep all replicas writing and the hot packets crowded, little enough that the queues of the
 /// store rarely say no.
 const UNDER_WAY_MAX: usize = 8_192;
-/// The replica that goes, and when it goes and comes back: in percent of all packets.
-const REPLICA: u8 = 1;
-const LEAVES_AT: u64 = 40;
-const RETURNS_AT: u64 = 65;
-/// How long to wait for it to vote again.
-const RETURN_MAX: Duration = Duration::from_secs(30);
-const LOOK: Duration = Duration::from_millis(10);
-
 /// What is known after a run.
 #[derive(Debug, Default)]
 pub(crate) struct Ran {
@@ -29,6 +22,8 @@ pub(crate) struct Ran {
     pub(crate) seconds: f64,
     pub(crate) create_us: Vec<u32>,
     pub(crate) open_us: Vec<u32>,
+    /// Of packets on the SET that was lost.
+    pub(crate) lost_open_us: Vec<u32>,
     pub(crate) writes: usize,
     pub(crate) fullest: usize,
     pub(crate) visits: usize,
@@ -37,26 +32,30 @@ pub(crate) struct Ran {
 }
 
 /// Sends all packets, or as many as there were when `stop` was raised.
-pub(crate) fn run(world: &Arc<World>, options: &Options, set: SetId, stop: &AtomicBool) -> std::io::Result<Ran> {
+pub(crate) fn run(world: &Arc<World>, options: &Options, outage: Option<Outage>, stop: &AtomicBool) -> std::io::Result<Ran> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(options.threads).enable_time().build()?;
     let watch = Watch::start(Arc::clone(world), options.packets);
     let started = Instant::now();
     let mut ran = Ran::default();
     runtime.block_on(async {
         let over = Arc::new(AtomicBool::new(false));
-        let outage = tokio::spawn(outage(Arc::clone(world), watch.marks(), set, options.packets as u64, Arc::clone(&over)));
-        send_all(world, options, stop, &mut ran).await;
+        let lost = outage.as_ref().map(|outage| outage.set);
+        let outage = outage
+            .map(|outage| tokio::spawn(outage.run(Arc::clone(world), watch.marks(), options.packets as u64, Arc::clone(&over))));
+        send_all(world, options, lost, stop, &mut ran).await;
         ran.seconds = started.elapsed().as_secs_f64();
         over.store(true, Relaxed);
-        if outage.await.is_err() {
-            world.tally.failed("the one who looks after the replicas panicked");
+        if let Some(outage) = outage
+            && outage.await.is_err()
+        {
+            world.tally.failed("the one who looks after the disks panicked");
         }
     });
     (ran.samples, ran.marks) = watch.stop();
     Ok(ran)
 }
 
-async fn send_all(world: &Arc<World>, options: &Options, stop: &AtomicBool, ran: &mut Ran) {
+async fn send_all(world: &Arc<World>, options: &Options, lost: Option<SetId>, stop: &AtomicBool, ran: &mut Ran) {
     let mut lives = JoinSet::new();
     let mut under_way = 0;
     for n in 0..options.packets {
@@ -66,77 +65,33 @@ async fn send_all(world: &Arc<World>, options: &Options, stop: &AtomicBool, ran:
         let plan = Plan::draw(options.seed, n);
         // One always fits, however large its crowd.
         while under_way > 0 && under_way + plan.visits() > UNDER_WAY_MAX {
-            under_way -= bury(lives.join_next().await, world, ran);
+            under_way -= bury(lives.join_next().await, world, lost, ran);
         }
         under_way += plan.visits();
         lives.spawn(live(Arc::clone(world), plan));
     }
     while !lives.is_empty() {
-        bury(lives.join_next().await, world, ran);
+        bury(lives.join_next().await, world, lost, ran);
     }
 }
 
 /// Enters what is left of a life, and says how much room it took.
-fn bury(story: Option<Result<Story, tokio::task::JoinError>>, world: &World, ran: &mut Ran) -> usize {
+fn bury(story: Option<Result<Story, tokio::task::JoinError>>, world: &World, lost: Option<SetId>, ran: &mut Ran) -> usize {
     let story = match story {
         Some(Ok(story)) => story,
         Some(Err(error)) => panic!("a life must not end before its time: {error}"),
         None => return 0,
     };
     world.tally.packets.fetch_add(1, Relaxed);
+    let lives_on = story.account.as_ref().map(|account| account.number.set_id());
+    let open_us = if lives_on.is_some() && lives_on == lost { &mut ran.lost_open_us } else { &mut ran.open_us };
+    open_us.extend(story.open_us);
     ran.accounts.extend(story.account);
     ran.create_us.extend(story.create_us);
-    ran.open_us.extend(story.open_us);
     ran.writes += story.writes;
     ran.fullest = ran.fullest.max(story.fullest);
     ran.visits += story.visits;
     story.visits
-}
-
-/// Takes a replica out half-way, brings it back and waits until it votes again. Those who send and receive are not told.
-async fn outage(world: Arc<World>, marks: Marks, set: SetId, packets: u64, over: Arc<AtomicBool>) {
-    let World { store, tally } = &*world;
-    let reached = async |percent: u64| {
-        while tally.packets.load(Relaxed) * 100 < packets * percent && !over.load(Relaxed) {
-            tokio::time::sleep(LOOK).await;
-        }
-    };
-    reached(LEAVES_AT).await;
-    if over.load(Relaxed) {
-        return;
-    }
-    match store.take_out_replica(set, REPLICA) {
-        Ok(()) => marks.set(format!("replica {REPLICA} of SET {set} is taken out")),
-        Err(error) => return marks.set(format!("replica {REPLICA} of SET {set} cannot be taken out: {error}")),
-    }
-    reached(RETURNS_AT).await;
-    // Its directory is being closed in the background, and it cannot come back before.
-    let since = Instant::now();
-    let outcome = loop {
-        match store.bring_back_replica(set, REPLICA) {
-            Err(Error::WrongState { .. } | Error::InUse { .. }) if since.elapsed() < RETURN_MAX => tokio::time::sleep(LOOK).await,
-            outcome => break outcome,
-        }
-    };
-    match outcome {
-        Ok(()) => marks.set(format!("replica {REPLICA} is brought back")),
-        Err(error) => return marks.set(format!("replica {REPLICA} cannot be brought back: {error}")),
-    }
-    let since = Instant::now();
-    while state_of(store, set) == Some(ReplicaState::Returning) && since.elapsed() < RETURN_MAX {
-        tokio::time::sleep(LOOK).await;
-    }
-    match state_of(store, set) {
-        Some(ReplicaState::Voting) => marks.set(format!("replica {REPLICA} votes again")),
-        Some(state) => marks.set(format!("replica {REPLICA} is {state}")),
-        None => marks.set(format!("replica {REPLICA} is gone")),
-    }
-}
-
-fn state_of(store: &OrderStore, set: SetId) -> Option<ReplicaState> {
-    let status = store.status();
-    let set = status.sets.iter().find(|status| status.id == set)?;
-    set.replicas.iter().find(|replica| replica.index == REPLICA).map(|replica| replica.state)
 }
 
 #[cfg(test)]
@@ -146,13 +101,14 @@ mod tests {
     use crate::packet::Packet;
     use crate::tally::Tally;
     use ordermint::testing::{FaultControl, Faulty};
-    use ordermint::{MemoryReplica, Quorum, SetConfig};
+    use ordermint::{BreakerSettings, Error, MemoryReplica, OrderStore, Quorum, SetConfig};
     use std::sync::atomic::AtomicU64;
+    use std::time::Duration;
 
-    /// Three replicas in memory, two of which can be made to misbehave; what they hold stays when they are closed.
-    fn replicas(set: SetId, faults: &[FaultControl; 2]) -> SetConfig {
+    /// Three replicas in memory, two of which, or all, can be made to misbehave; what they hold stays when they are closed.
+    fn replicas(set: SetId, faults: [&FaultControl; 3]) -> SetConfig {
         let mut replicas = SetConfig::new(set);
-        for faults in [FaultControl::new()].iter().chain(faults) {
+        for faults in faults {
             let (memory, faults) = (MemoryReplica::new(), faults.clone());
             replicas = replicas.replica_with(move |_| Ok(Faulty::new(Arc::new(memory.clone()), faults.clone())));
         }
@@ -164,29 +120,47 @@ mod tests {
     }
 
     /// All that the store holds beside all that was told.
-    fn balance(store: &OrderStore, set: SetId, accounts: &[Account]) -> Result<Balance, Error> {
+    fn balance(store: &OrderStore, accounts: &[Account]) -> Result<Balance, Error> {
         let mut found = Vec::new();
-        for day in store.days(set).wait()? {
-            for order in store.scan(set, day) {
-                let order = order?;
-                found.push((order.number, Packet::decode(&order.value).map_err(|garbled| garbled.to_string())));
+        for set in store.status().sets {
+            for day in store.days(set.id).wait()? {
+                for order in store.scan(set.id, day) {
+                    let order = order?;
+                    found.push((order.number, Packet::decode(&order.value).map_err(|garbled| garbled.to_string())));
+                }
             }
         }
         Ok(books::check(accounts, found))
     }
 
     #[test]
-    fn packets_sent_to_replicas_in_memory_balance_and_nobody_is_turned_away() -> Result<(), Error> {
-        let set = SetId::new(7)?;
-        let faults = [FaultControl::new(), FaultControl::new()];
-        let store = OrderStore::builder().quorum(Quorum::new(3, 2, 2)?).add_set(replicas(set, &faults)).open()?;
+    fn packets_sent_while_a_set_is_lost_balance_and_nobody_is_turned_away() -> Result<(), Error> {
+        let [lost, well] = [SetId::new(7)?, SetId::new(8)?];
+        let (faults, none) = (FaultControl::new(), FaultControl::new());
+        let breaker = BreakerSettings::new()
+            .open_time(Duration::from_millis(100), Duration::from_millis(200))
+            .ramp(Duration::from_millis(100), 10);
+        let store = OrderStore::builder()
+            .quorum(Quorum::new(3, 2, 2)?)
+            .deadline(Duration::from_millis(500))
+            .breaker(breaker)
+            .add_set(replicas(lost, [&faults; 3]))
+            .add_set(replicas(well, [&none; 3]))
+            .open()?;
         let world = Arc::new(World { store: store.clone(), tally: Tally::default() });
-        let ran = run(&world, &options(300), set, &AtomicBool::new(false)).expect("a runtime can be had");
+        let outage = Outage { set: lost, faults, hangs_for: Duration::from_millis(700) };
+        let ran = run(&world, &options(1_000), Some(outage), &AtomicBool::new(false)).expect("a runtime can be had");
         let marks: Vec<&str> = ran.marks.iter().map(|mark| mark.what.as_str()).collect();
-        assert_eq!(marks, ["replica 1 of SET 007 is taken out", "replica 1 is brought back", "replica 1 votes again"]);
+        let expected =
+            ["SET 007 hangs", "SET 007 fails", "the disks of SET 007 are mended", "all replicas of SET 007 vote again"];
+        assert!(marks.iter().zip(expected).all(|(mark, expected)| mark.starts_with(expected)), "{marks:?}");
+        assert_eq!(marks.len(), expected.len());
         assert_eq!(world.tally.said(), [""; 0]);
-        assert_eq!(ran.accounts.len(), 300);
-        let balance = balance(&store, set, &ran.accounts)?;
+        assert_eq!(ran.accounts.len(), 1_000);
+        assert!(world.tally.told_away.load(Relaxed) > 0, "somebody was told that the SET is away");
+        let report = store.reconcile().wait()?;
+        assert!(report.is_clean(), "{report:?}");
+        let balance = balance(&store, &ran.accounts)?;
         assert_eq!(balance.faults, []);
         assert!(balance.is_balanced() && balance.received.0 > 0, "{balance:?}");
         Ok(())
@@ -196,7 +170,8 @@ mod tests {
     fn writes_in_doubt_are_settled_and_the_books_balance() -> Result<(), Error> {
         let set = SetId::new(7)?;
         let faults = [FaultControl::new(), FaultControl::new()];
-        let store = OrderStore::builder().quorum(Quorum::new(3, 2, 2)?).add_set(replicas(set, &faults));
+        let replicas = replicas(set, [&FaultControl::new(), &faults[0], &faults[1]]);
+        let store = OrderStore::builder().quorum(Quorum::new(3, 2, 2)?).add_set(replicas);
         let store = store.deadline(Duration::from_millis(250)).open()?;
         let world = Arc::new(World { store: store.clone(), tally: Tally::default() });
 
@@ -217,13 +192,13 @@ mod tests {
                     faults.iter().for_each(FaultControl::release);
                 }
             });
-            let ran = run(&world, &options(1_000), set, &AtomicBool::new(false));
+            let ran = run(&world, &options(1_000), None, &AtomicBool::new(false));
             over.store(true, Relaxed);
             ran.expect("a runtime can be had")
         });
         assert_eq!(world.tally.said(), [""; 0]);
         assert!(world.tally.ambiguous.load(Relaxed) > 0, "the replicas stopped while packets were under way");
-        let balance = balance(&store, set, &ran.accounts)?;
+        let balance = balance(&store, &ran.accounts)?;
         assert_eq!(balance.faults, []);
         assert!(balance.is_balanced() && ran.accounts.len() == 1_000, "{balance:?}");
         Ok(())
@@ -234,7 +209,7 @@ mod tests {
         let set = SetId::new(7)?;
         let store = OrderStore::builder().add_set(SetConfig::new(set).in_memory(3)).open()?;
         let world = Arc::new(World { store, tally: Tally::default() });
-        let ran = run(&world, &options(300), set, &AtomicBool::new(true)).expect("a runtime can be had");
+        let ran = run(&world, &options(300), None, &AtomicBool::new(true)).expect("a runtime can be had");
         assert_eq!((ran.accounts.len(), ran.visits), (0, 0));
         Ok(())
     }

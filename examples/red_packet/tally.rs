@@ -3,6 +3,7 @@
 use ordermint::Error;
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 /// Counts go up only; nothing is decided by them but what to show.
 #[derive(Debug, Default)]
@@ -19,6 +20,15 @@ pub(crate) struct Tally {
     pub(crate) mismatches: AtomicU64,
     /// Tries that changed nothing and were repeated.
     pub(crate) tries: AtomicU64,
+    /// Times that somebody was told that the packet's SET is away, and those among them that were told at once.
+    pub(crate) told_away: AtomicU64,
+    pub(crate) told_at_once: AtomicU64,
+    /// How long it was away.
+    pub(crate) away_ms: AtomicU64,
+    /// Packets that were placed anew on another SET, since the first attempt was not confirmed.
+    pub(crate) reminted: AtomicU64,
+    /// Creates in doubt that were asked once more under their request key.
+    pub(crate) asked_again: AtomicU64,
     /// Writes in doubt, as callers heard of them, and what they came to.
     pub(crate) ambiguous: AtomicU64,
     pub(crate) applied: AtomicU64,
@@ -34,6 +44,8 @@ pub(crate) struct Tally {
 }
 
 const SAID_MAX: usize = 10;
+/// What counts as at once.
+pub(crate) const AT_ONCE: Duration = Duration::from_millis(10);
 
 impl Tally {
     pub(crate) fn add(count: &AtomicU64) {
@@ -51,6 +63,14 @@ impl Tally {
     pub(crate) fn tried_again(&self, error: &Error) {
         Tally::add(&self.tries);
         *self.reason.lock() = Some(error.to_string());
+    }
+
+    /// Somebody was told, after so long, that the packet's SET is away.
+    pub(crate) fn told_away(&self, after: Duration) {
+        Tally::add(&self.told_away);
+        if after <= AT_ONCE {
+            Tally::add(&self.told_at_once);
+        }
     }
 
     /// What the first failures said.

@@ -4,7 +4,7 @@
 
 use crate::life::World;
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
-use ordermint::ReplicaState;
+use ordermint::{BreakerState, ReplicaState};
 use parking_lot::Mutex;
 use std::io::IsTerminal;
 use std::sync::Arc;
@@ -118,19 +118,22 @@ fn bar(packets: usize) -> ProgressBar {
     bar
 }
 
-/// Opens in the last second, and the replicas that do not vote.
+/// Opens in the last second, and what is not well: breakers that are not closed, and SETs of which not all replicas vote.
 fn line(world: &World, samples: &[Sample]) -> String {
     let last = samples[samples.len() - 1];
     let before = samples[samples.len().saturating_sub(1 + LINE_EVERY)];
     let rate = (last.opens - before.opens) as f64 / (last.seconds - before.seconds).max(0.001);
     let status = world.store.status();
-    let away: Vec<String> = status
-        .sets
-        .iter()
-        .flat_map(|set| set.replicas.iter().map(move |replica| (set.id, replica.index, replica.state)))
-        .filter(|(_, _, state)| *state != ReplicaState::Voting)
-        .map(|(set, index, state)| format!("replica {index} of SET {set} is {state}"))
-        .collect();
-    let replicas = if away.is_empty() { "all replicas vote".to_owned() } else { away.join(", ") };
-    format!("{:>7} opens/s  {replicas}", HumanCount(rate as u64).to_string())
+    let mut sick = Vec::new();
+    for set in &status.sets {
+        if set.writes != BreakerState::Closed {
+            sick.push(format!("SET {} {}", set.id, set.writes));
+        }
+        let away = set.replicas.iter().filter(|replica| replica.state != ReplicaState::Voting).count();
+        if away > 0 {
+            sick.push(format!("{away} replicas of SET {} away", set.id));
+        }
+    }
+    let state = if sick.is_empty() { "all is well".to_owned() } else { sick.join(", ") };
+    format!("{:>7} opens/s  {state}", HumanCount(rate as u64).to_string())
 }

@@ -44,7 +44,7 @@ pub(crate) fn all_sets_in_turn(trouble: &Trouble) {
 
 fn one_set(world: &World, store: &OrderStore, callers: &Callers, trouble: &Trouble, sick: u8) {
     let orders_there = || callers.told(|told| told.placed.iter().filter(|(number, _)| number.set_id() == id(sick)).count());
-    until_it_takes_orders(store, sick, &orders_there);
+    until_it_takes_orders(store, sick, orders_there);
     let (opened, given_up) = (status_of(store, sick).writes_opened, callers.told(|told| told.superseded.len()));
 
     world.slow.only(Some(sick)).expect("the shim is told");
@@ -67,7 +67,7 @@ fn one_set(world: &World, store: &OrderStore, callers: &Callers, trouble: &Troub
     if trouble.away {
         bring_back(store, sick);
     }
-    until_it_takes_orders(store, sick, &orders_there);
+    until_it_takes_orders(store, sick, orders_there);
     let taken_after = start.elapsed();
     // Once there is `reconcile`, it must report nothing open here.
     until("every void is delivered", store, || store.status().sets.iter().all(|set| set.notes_waiting == 0));

@@ -78,14 +78,18 @@ impl World {
     /// The process is killed: nothing that it has under way reaches a replica any more. What is returned stands for what is left of
     /// it; `bury` it once there is another.
     pub(crate) fn kill(&self, store: OrderStore) -> Killed {
-        let of = |set: &OneSet| {
-            for faults in set.faults() {
-                faults.hang_reads();
-                faults.hang_applies();
-            }
-            set.begin_anew()
-        };
-        Killed { store, faults: self.sets.iter().flat_map(of).collect() }
+        for faults in self.sets.iter().flat_map(OneSet::faults) {
+            faults.hang_reads();
+            faults.hang_applies();
+        }
+        Killed { store: Some(store), faults: self.sets.iter().flat_map(OneSet::begin_anew).collect() }
+    }
+
+    /// The process closes its store. What hangs does so until it is buried: directories have locks, so that two processes never
+    /// write at once.
+    pub(crate) fn close(&self, store: OrderStore) -> Killed {
+        drop(store);
+        Killed { store: None, faults: self.sets.iter().flat_map(OneSet::begin_anew).collect() }
     }
 
     pub(crate) fn open(&self) -> OrderStore {
@@ -111,9 +115,9 @@ impl World {
     }
 }
 
-/// A process that was killed.
+/// What is left of a process.
 pub(crate) struct Killed {
-    store: OrderStore,
+    store: Option<OrderStore>,
     faults: Vec<FaultControl>,
 }
 
@@ -261,8 +265,16 @@ pub(crate) fn bring_back_all(store: &OrderStore) {
 
 /// Waits until all breakers are closed.
 pub(crate) fn until_all_are_well(store: &OrderStore) {
-    let well = |state: &BreakerState| matches!(state, BreakerState::Closed);
-    until("all breakers close", || store.status().sets.iter().all(|set| well(&set.writes) && well(&set.reads)));
+    let start = Instant::now();
+    let is_well = |set: &SetStatus| set.writes == BreakerState::Closed && set.reads == BreakerState::Closed;
+    loop {
+        let sick: Vec<SetStatus> = store.status().sets.into_iter().filter(|set| !is_well(set)).collect();
+        if sick.is_empty() {
+            return;
+        }
+        assert!(start.elapsed() < AGES, "the breakers of these never close: {sick:#?}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }
 
 /// Waits until nothing is owed any more.

@@ -302,17 +302,10 @@ fn live_through(seed: u64) {
             history.forgiven_orders.extend(doubts);
             history.superseded.clear();
         }
-        match kills {
-            true => killed.push(world.kill(store)),
-            false => {
-                // As often as not while something hangs.
-                if rng.bool() {
-                    world.release_all();
-                }
-                drop(store);
-                world.release_all();
-            }
+        if !kills && rng.bool() {
+            world.release_all();
         }
+        killed.push(if kills { world.kill(store) } else { world.close(store) });
         store = open(&world, &mut rng);
     }
     killed.into_iter().for_each(Killed::bury);

@@ -243,36 +243,25 @@ pub(crate) fn held(set: &OneSet) -> BTreeMap<OrderNumber, Kind> {
     newest.into_iter().map(|(number, (_, kind))| (number, kind)).collect()
 }
 
-/// Brings back every replica that is away, until all vote.
-pub(crate) fn bring_back_all(store: &OrderStore) {
+/// Brings back every replica that is away, until all vote and all breakers are closed. One that is asked to fail once more may do so
+/// at any moment, at the next probe.
+pub(crate) fn until_all_are_well(store: &OrderStore) {
     let start = Instant::now();
     loop {
+        let sets = store.status().sets;
         let mut away = Vec::new();
-        for set in store.status().sets {
-            for (index, replica) in (0u8..).zip(set.replicas) {
+        for set in &sets {
+            for (index, replica) in (0u8..).zip(&set.replicas) {
                 if replica.state != ReplicaState::Voting {
-                    away.push((set.id, index, set.epoch, replica.state, replica.reason, store.bring_back_replica(set.id, index)));
+                    away.push((set.id, index, store.bring_back_replica(set.id, index)));
                 }
             }
         }
-        if away.is_empty() {
+        let is_well = |set: &SetStatus| set.writes == BreakerState::Closed && set.reads == BreakerState::Closed;
+        if away.is_empty() && sets.iter().all(is_well) {
             return;
         }
-        assert!(start.elapsed() < AGES, "these never vote: {away:#?}");
-        std::thread::sleep(Duration::from_millis(2));
-    }
-}
-
-/// Waits until all breakers are closed.
-pub(crate) fn until_all_are_well(store: &OrderStore) {
-    let start = Instant::now();
-    let is_well = |set: &SetStatus| set.writes == BreakerState::Closed && set.reads == BreakerState::Closed;
-    loop {
-        let sick: Vec<SetStatus> = store.status().sets.into_iter().filter(|set| !is_well(set)).collect();
-        if sick.is_empty() {
-            return;
-        }
-        assert!(start.elapsed() < AGES, "the breakers of these never close: {sick:#?}");
+        assert!(start.elapsed() < AGES, "some are never well, and these never vote: {away:?} of {sets:#?}");
         std::thread::sleep(Duration::from_millis(2));
     }
 }

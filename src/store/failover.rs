@@ -63,8 +63,12 @@ impl Inner {
 
     /// When it is asked whether to try elsewhere: an even share of the time for each attempt that is left.
     fn attempt_deadline(&self, caller: &Caller, now: Instant) -> Instant {
-        let doubtful = caller.trail.as_deref().map_or(0, |trail| trail.doubtful.len() as u32);
-        let left = self.settings.attempts.saturating_sub(doubtful);
+        let mut left = self.settings.attempts;
+        if let Some(trail) = caller.trail.as_deref() {
+            // This one among them. Where there is no SET for another attempt, this one has all the time there is.
+            let untried = u32::try_from(self.untried(&trail.tried)).unwrap_or(u32::MAX);
+            left = left.saturating_sub(trail.doubtful.len() as u32).min(untried);
+        }
         if left <= 1 {
             return caller.until;
         }

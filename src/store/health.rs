@@ -219,8 +219,10 @@ impl Inner {
     pub(super) fn choose(&self, tried: &[(SetId, Error)]) -> Option<Chosen> {
         let topology = self.topology.load();
         let mut passed: SetMask = tried.iter().map(|(set, _)| *set).collect();
-        if let Some(set) = self.links.shared.board.take_wanted()
-            && !passed.contains(set)
+        // An order that has another attempt after this one: none is lost for finding out how a sick SET is.
+        if tried.is_empty()
+            && self.settings.attempts > 1
+            && let Some(set) = self.links.shared.board.take_wanted()
             && let Some(chosen) = self.admitted(&topology, set)
         {
             return Some(chosen);
@@ -288,6 +290,12 @@ impl Inner {
             has_room && self.links.get(other).is_some_and(|link| link.health().writes.share_permille(now_ms) > 0)
         };
         is_paid && taking(&topology).any(|other| other != set && is_well(other))
+    }
+
+    /// How many SETs take new orders and were not tried yet.
+    pub(super) fn untried(&self, tried: &[(SetId, Error)]) -> usize {
+        let topology = self.topology.load();
+        taking(&topology).filter(|set| tried.iter().all(|(tried, _)| tried != set)).count()
     }
 
     /// The SETs that were not asked, as their breakers are open, and when they may be again.

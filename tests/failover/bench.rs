@@ -78,14 +78,18 @@ impl World {
     /// The process is killed: nothing that it has under way reaches a replica any more. What is returned stands for what is left of
     /// it; `bury` it once there is another.
     pub(crate) fn kill(&self, store: OrderStore) -> Killed {
-        let of = |set: &OneSet| {
-            for faults in set.faults() {
-                faults.hang_reads();
-                faults.hang_applies();
-            }
-            set.begin_anew()
-        };
-        Killed { store, faults: self.sets.iter().flat_map(of).collect() }
+        for faults in self.sets.iter().flat_map(OneSet::faults) {
+            faults.hang_reads();
+            faults.hang_applies();
+        }
+        Killed { store: Some(store), faults: self.sets.iter().flat_map(OneSet::begin_anew).collect() }
+    }
+
+    /// The process closes its store. What hangs does so until it is buried: directories have locks, so that two processes never
+    /// write at once.
+    pub(crate) fn close(&self, store: OrderStore) -> Killed {
+        drop(store);
+        Killed { store: None, faults: self.sets.iter().flat_map(OneSet::begin_anew).collect() }
     }
 
     pub(crate) fn open(&self) -> OrderStore {
@@ -111,9 +115,9 @@ impl World {
     }
 }
 
-/// A process that was killed.
+/// What is left of a process.
 pub(crate) struct Killed {
-    store: OrderStore,
+    store: Option<OrderStore>,
     faults: Vec<FaultControl>,
 }
 
@@ -239,26 +243,27 @@ pub(crate) fn held(set: &OneSet) -> BTreeMap<OrderNumber, Kind> {
     newest.into_iter().map(|(number, (_, kind))| (number, kind)).collect()
 }
 
-/// Brings back every replica that is away, until all vote.
-pub(crate) fn bring_back_all(store: &OrderStore) {
-    until("all replicas vote", || {
-        let mut all = true;
-        for set in store.status().sets {
-            for (index, replica) in (0u8..).zip(set.replicas) {
+/// Brings back every replica that is away, until all vote and all breakers are closed. One that is asked to fail once more may do so
+/// at any moment, at the next probe.
+pub(crate) fn until_all_are_well(store: &OrderStore) {
+    let start = Instant::now();
+    loop {
+        let sets = store.status().sets;
+        let mut away = Vec::new();
+        for set in &sets {
+            for (index, replica) in (0u8..).zip(&set.replicas) {
                 if replica.state != ReplicaState::Voting {
-                    all = false;
-                    let _ = store.bring_back_replica(set.id, index);
+                    away.push((set.id, index, store.bring_back_replica(set.id, index)));
                 }
             }
         }
-        all
-    });
-}
-
-/// Waits until all breakers are closed.
-pub(crate) fn until_all_are_well(store: &OrderStore) {
-    let well = |state: &BreakerState| matches!(state, BreakerState::Closed);
-    until("all breakers close", || store.status().sets.iter().all(|set| well(&set.writes) && well(&set.reads)));
+        let is_well = |set: &SetStatus| set.writes == BreakerState::Closed && set.reads == BreakerState::Closed;
+        if away.is_empty() && sets.iter().all(is_well) {
+            return;
+        }
+        assert!(start.elapsed() < AGES, "some are never well, and these never vote: {away:?} of {sets:#?}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }
 
 /// Waits until nothing is owed any more.

@@ -238,3 +238,54 @@ fn of_a_thousand_threads_a_few_find_out_for_all_that_a_set_is_still_sick() {
     world.release_all();
     until_nothing_is_owed(&store);
 }
+
+#[test]
+fn while_two_sets_are_sick_no_order_is_lost_for_finding_out_how_they_are() {
+    let world = World::new(&[7, 8, 9]);
+    let store = world.quick().open().expect("the store opens");
+    for set in [7, 8, 9] {
+        create_in(&store, set, "leased");
+    }
+    world.set(7).hang();
+    world.set(8).hang();
+    // Until both are left alone an order may meet the one after the other.
+    until("both are left alone", || {
+        let _ = ends(store.create_with("meets both", within(250)));
+        is_open(&store, 7) && is_open(&store, 8)
+    });
+    let probed = |set| status_of(&store, set).writes_opened;
+    let before = (probed(7), probed(8));
+    let (stop, store) = (AtomicBool::new(false), &store);
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let stop = &stop;
+            scope.spawn(move || {
+                while !stop.load(Ordering::SeqCst) {
+                    let placed = ends(store.create_with(format!("order of {thread}"), within(1_500)));
+                    assert_eq!(placed.expect("one SET is well").number.set_id(), id(9));
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+            });
+        }
+        until("both were tried in vain", || probed(7) >= before.0 + 4 && probed(8) >= before.1 + 4);
+        stop.store(true, Ordering::SeqCst);
+    });
+    world.release_all();
+    until_nothing_is_owed(store);
+}
+
+#[test]
+fn where_there_is_no_third_set_the_second_attempt_has_all_the_time_that_is_left() {
+    let world = World::near_and_far(7, &[8]);
+    let store = world.patient().attempts(3).attempt_timeout(Duration::from_millis(40)).open().expect("the store opens");
+    create_in(&store, 7, "leased");
+    world.set(8).hang();
+    world.set(7).hang();
+    let create = store.create_with("patient", within(30_000));
+    std::thread::sleep(Duration::from_millis(400));
+    world.set(8).release();
+    let placed = ends(create).expect("the second SET was only slow");
+    assert_eq!((placed.number.set_id(), placed.attempts), (id(8), 2));
+    world.release_all();
+    until_nothing_is_owed(&store);
+}

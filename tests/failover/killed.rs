@@ -1,7 +1,7 @@
 //! The process is killed between two attempts, without a request key.
 
-use crate::bench::{World, all_orders, ends, held, none_twice, until_nothing_is_owed};
-use ordermint::{CreateOptions, Kind, OrderStore, Pending, Placed};
+use crate::bench::{World, all_orders, ends, held, none_twice};
+use ordermint::{CreateOptions, Error, Kind, OrderStore, Pending, Placed};
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -80,20 +80,38 @@ fn closed_while_a_set_hangs_every_number_ends_as_an_order_or_void() {
     ends(store.create("leased")).expect("created");
     world.set(7).hang();
     let under_way = some(&store, 20);
-    drop(store);
-    // What hung may land while the next process opens, or is refused by it.
-    std::thread::scope(|scope| {
-        scope.spawn(|| world.release_all());
+    let closed = world.close(store);
+    let store = world.patient().open().expect("the store opens");
+    // What hung comes now, and is refused.
+    closed.bury();
+    for pending in under_way {
+        let answer = ends(pending);
+        assert!(matches!(answer, Err(Error::Ambiguous { .. })), "{answer:?}");
+    }
+    all_is_settled(&world, &store);
+}
+
+/// The order placed instead was acknowledged: what it says of the first number holds for the next process too, from the start.
+#[test]
+#[ignore = "notes are not looked up at open yet: the first number is shown until they are"]
+fn killed_after_the_second_attempt_the_first_number_is_never_seen_again() {
+    for done in 0..=3 {
+        let world = World::near_and_far(7, &[8]);
+        let store = world.patient().attempt_timeout(Duration::from_millis(20)).open().expect("the store opens");
+        ends(store.create("leased")).expect("created");
+        for (at, faults) in world.set(7).faults().into_iter().enumerate() {
+            if at < done { faults.hang_answers() } else { faults.hang_applies() }
+        }
+        let placed: Vec<Placed> = some(&store, 10).into_iter().map(|pending| ends(pending).expect("placed elsewhere")).collect();
+        let killed = world.kill(store);
         let store = world.patient().open().expect("the store opens");
-        let mut acknowledged = 0;
-        for pending in under_way {
-            if let Ok(placed) = ends(pending) {
-                assert!(ends(store.get(placed.number)).expect("all are well").is_some(), "an acknowledged order is gone");
-                acknowledged += 1;
+        killed.bury();
+        for placed in &placed {
+            assert!(ends(store.get(placed.number)).expect("all are well").is_some(), "an acknowledged order is gone");
+            for number in &placed.superseded {
+                assert_eq!(ends(store.get(*number)), Ok(None), "{number} was given up, and comes to life");
             }
         }
-        assert_eq!(acknowledged, 0, "a create that hung is told to have worked");
-        until_nothing_is_owed(&store);
         all_is_settled(&world, &store);
-    });
+    }
 }

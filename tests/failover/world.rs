@@ -3,9 +3,7 @@
 //!
 //! `ORDERMINT_WORLDS` says how many, `ORDERMINT_WORLD_SEED` which is the first.
 
-use crate::bench::{
-    AGES, Killed, World, all_orders, bring_back_all, held, id, today, until, until_all_are_well, until_nothing_is_owed,
-};
+use crate::bench::{AGES, Killed, World, all_orders, held, id, today, until, until_all_are_well};
 use fastrand::Rng;
 use ordermint::{
     BreakerSettings, CreateOptions, Error, Kind, OrderNumber, OrderStore, Pending, Placed, ReplicaState, Resolved, Version,
@@ -302,17 +300,10 @@ fn live_through(seed: u64) {
             history.forgiven_orders.extend(doubts);
             history.superseded.clear();
         }
-        match kills {
-            true => killed.push(world.kill(store)),
-            false => {
-                // As often as not while something hangs.
-                if rng.bool() {
-                    world.release_all();
-                }
-                drop(store);
-                world.release_all();
-            }
+        if !kills && rng.bool() {
+            world.release_all();
         }
+        killed.push(if kills { world.kill(store) } else { world.close(store) });
         store = open(&world, &mut rng);
     }
     killed.into_iter().for_each(Killed::bury);
@@ -333,14 +324,11 @@ fn live_through(seed: u64) {
 }
 
 fn comes_to_rest(world: &World, store: &OrderStore) {
-    // What was asked to fail may still do so: until nothing does any more.
-    for _ in 0..3 {
-        world.release_all();
-        bring_back_all(store);
+    world.release_all();
+    until("nothing is owed", || {
         until_all_are_well(store);
-    }
-    until_nothing_is_owed(store);
-    bring_back_all(store);
+        store.status().sets.iter().all(|set| set.notes_waiting == 0)
+    });
     crate::bench::ends(store.compared()).expect("they are compared");
 }
 

@@ -74,7 +74,7 @@
 //! * New numbers from an old copy. A store that was put back from a backup, or made anew where all its directories were gone, gives
 //!   out again what it gave out before: open an existing store by [`Builder::home`] alone, which never makes one.
 //! * An order between the numbers of different processes or SETs; secrecy (the check digit is no signature).
-//! * Deletes, transactions over several orders, request keys, dropping of days, more SETs or another quorum for a store that exists.
+//! * Deletes, transactions over several orders, request keys, dropping of days, another quorum for a store that exists.
 //! * Safety when two programs use copies of one directory. On one directory the second gets [`Error::InUse`].
 //!
 //! # Where to go on
@@ -112,7 +112,7 @@ mod topology;
 pub use config::{BreakerSettings, ConfigError, OpenReplica, Quorum, SetConfig};
 pub use error::{Attempt, Error, Faults, NotAttempted, ParseWriteTokenError, WriteToken};
 pub use heal::Alarm;
-pub use health::BreakerState;
+pub use health::{BreakerState, Forced};
 pub use job::{Job, Progress};
 pub use order::{
     Block, Day, InvalidDay, InvalidSetId, LeaseError, LeaseStore, MintError, Minter, NumberWriter, OrderNumber,

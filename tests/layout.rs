@@ -41,6 +41,7 @@ const PURE: &[&str] = &[
     "replica/values.rs",
     "replica/sled/runs.rs",
     "replica/sled/superblock.rs",
+    "store/keys/decide.rs",
 ];
 
 fn sources(dir: &Path, found: &mut Vec<PathBuf>) {

@@ -66,6 +66,9 @@ fn one_of_each() -> Vec<(&'static str, Error)> {
         ("DayDropped", Error::DayDropped { set, day, floor: day }),
         ("ValueTooLarge", Error::ValueTooLarge { bytes: 2, max: 1 }),
         ("Ambiguous", { Error::Ambiguous { token: WriteToken { number, version }, acked: 1, failed: 0, in_flight: 2, need: 2 } }),
+        ("KeyReused", Error::KeyReused { number }),
+        ("KeyUnverified", Error::KeyUnverified { sets: vec![set] }),
+        ("KeyConflict", Error::KeyConflict { numbers: vec![number] }),
         ("QuorumLost", Error::QuorumLost { set, need: 2, of: 3, good: 1, missing: Faults::default() }),
         ("DeadlineExceeded", Error::DeadlineExceeded { set, need: 2, asked: 3, good: 1 }),
         ("Unconfirmed", Error::Unconfirmed { number, need: 2 }),
@@ -95,6 +98,8 @@ fn one_of_each() -> Vec<(&'static str, Error)> {
         ("NoQuorum", not_attempted(NotAttempted::NoQuorum { set, need: 2, of: 3, have: 1, missing: Faults::default() })),
         ("NoLease", not_attempted(NotAttempted::NoLease { set })),
         ("NoTurn", not_attempted(NotAttempted::NoTurn { number })),
+        ("NoKeyTurn", not_attempted(NotAttempted::NoKeyTurn)),
+        ("KeysBusy", not_attempted(NotAttempted::KeysBusy { waiting: 1 })),
         ("DayFull", not_attempted(NotAttempted::DayFull { set, day })),
         ("ClockJump", not_attempted(NotAttempted::ClockJump { set, known: day, clock: Day::MAX })),
         ("BelowFloor", not_attempted(NotAttempted::BelowFloor { set, floor: day, clock: day })),
@@ -152,6 +157,7 @@ fn the_defaults_are_those_of_the_code() {
         ("RECENT_BYTES: usize = 16 << 20;", "| `recent_bytes` | 16 MiB |"),
         ("RAMP: Duration = Duration::from_secs(60);", "| `ramp` | 60 s |"),
         ("MODIFY_THREADS: usize = 2;", "| `modify_threads` | 2 |"),
+        ("REQUEST_KEY_DAYS: u32 = 2;", "| `request_key_days` | 2 |"),
     ] {
         assert!(config.contains(in_code), "the default has changed, and the README has not: {in_code}");
         assert!(readme.contains(in_readme), "the README does not say: {in_readme}");

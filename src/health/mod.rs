@@ -14,5 +14,5 @@ pub(crate) use board::{Board, Budget, SetHealth, Side};
 pub(crate) use breaker::Breaker;
 pub(crate) use budget::Terms;
 pub(crate) use gate::{Batch, Gate, GateStatus};
-pub use permit::BreakerState;
-pub(crate) use permit::{Forced, Outcome, Permit, Refused};
+pub use permit::{BreakerState, Forced};
+pub(crate) use permit::{Outcome, Permit, Refused};

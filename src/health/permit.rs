@@ -74,9 +74,9 @@ pub(crate) struct Refused {
     pub(crate) retry_after_ms: u64,
 }
 
-/// What an operator wants of a breaker.
+/// What an operator wants of a breaker. See [`OrderStore::force_breaker`](crate::OrderStore::force_breaker).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Forced {
+pub enum Forced {
     /// Nothing is let through, no probe either.
     Open,
     /// Everything is let through, whatever comes of it.

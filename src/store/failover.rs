@@ -18,6 +18,7 @@ use crate::order::{OrderNumber, SetId};
 use crate::replica::{Draft, Origin, Version};
 use crate::set::{Caller, Creation, FailedCreate, Listener, Placed, Trail};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 impl Inner {
@@ -33,7 +34,7 @@ impl Inner {
             // The doubtful number before is given up first, so that the two are never seen side by side.
             if !self.give_up_last(&mut caller) {
                 chosen.link.give_back(chosen.permit);
-                return Self::ambiguous(caller);
+                return self.ambiguous(caller);
             }
             let origin = caller.trail.as_deref().and_then(Trail::origin);
             let draft = Draft::with_origin(payload, origin.as_ref());
@@ -43,17 +44,31 @@ impl Inner {
             let FailedCreate { caller: back, error, .. } = *failed;
             caller = back;
             chosen.link.not_sent(caller.permit, &error);
-            if !matches!(error, Error::NotAttempted { .. }) {
+            if !self.may_go_elsewhere(&error) {
                 return self.refused(caller, error);
             }
             caller.trail.get_or_insert_default().tried.push((chosen.shard.id(), error));
         }
     }
 
+    /// Whether another SET may take what came to nothing in one: it was not sent. A SET that is closed while the store is not was
+    /// retired this very moment.
+    fn may_go_elsewhere(&self, error: &Error) -> bool {
+        match error {
+            Error::NotAttempted { .. } => true,
+            Error::Closed => !self.closing.load(Ordering::Acquire),
+            _ => false,
+        }
+    }
+
     /// When it is asked whether to try elsewhere: an even share of the time for each attempt that is left.
     fn attempt_deadline(&self, caller: &Caller, now: Instant) -> Instant {
-        let doubtful = caller.trail.as_deref().map_or(0, |trail| trail.doubtful.len() as u32);
-        let left = self.settings.attempts.saturating_sub(doubtful);
+        let mut left = self.settings.attempts;
+        if let Some(trail) = caller.trail.as_deref() {
+            // This one among them. Where there is no SET for another attempt, this one has all the time there is.
+            let untried = u32::try_from(self.untried(&trail.tried)).unwrap_or(u32::MAX);
+            left = left.saturating_sub(trail.doubtful.len() as u32).min(untried);
+        }
         if left <= 1 {
             return caller.until;
         }
@@ -68,7 +83,12 @@ impl Inner {
             return true;
         }
         let Some((number, version)) = trail.doubtful.last().copied() else { return true };
-        let given_up = self.shard(number.set_id()).ok().and_then(|shard| shard.give_up(number, version));
+        let given_up = match self.shard(number.set_id()) {
+            Ok(shard) => shard.give_up(number, version),
+            // Nobody is shown a number of a SET that is retired.
+            Err(Error::SetRetired { .. }) => Some(version),
+            Err(_) => None,
+        };
         // The record of the next attempt names all versions that are given up.
         let (Some(version), Some(last)) = (given_up, trail.doubtful.last_mut()) else { return false };
         last.1 = version;
@@ -98,8 +118,12 @@ impl Inner {
     }
 
     /// The last doubtful number was shown to somebody: it may be an order, and no other is placed for it.
-    fn ambiguous(mut caller: Caller) {
-        let ambiguous = caller.trail.as_deref_mut().and_then(|trail| trail.ambiguous.take());
+    fn ambiguous(&self, mut caller: Caller) {
+        let ambiguous = caller.trail.as_deref_mut().and_then(|trail| {
+            // Those before it were given up for it.
+            self.end_all(trail);
+            trail.ambiguous.take()
+        });
         caller.promise.complete(Err(ambiguous.unwrap_or(Error::Closed)));
     }
 
@@ -130,17 +154,13 @@ impl Inner {
 
     /// An order is stored of which there is more to say than where it went.
     fn placed(self: &Arc<Inner>, caller: Caller, number: OrderNumber, version: Version) {
-        let mut placed = Placed::at_once(number, version);
-        if let Some(trail) = caller.trail {
-            placed.attempts += trail.doubtful.len() as u8;
-            placed.superseded = trail.superseded().map(|(number, _)| *number).collect();
-            self.end_all(&trail);
-            placed.unverified = trail.unverified;
-            if !placed.unverified.is_empty() {
+        if let Some(trail) = caller.trail.as_deref() {
+            self.end_all(trail);
+            if !trail.unverified.is_empty() {
                 self.want_walk();
             }
         }
-        caller.promise.complete(Ok(placed));
+        tell_placed(caller, number, version);
     }
 
     /// Has the numbers that were given up made void.
@@ -164,6 +184,17 @@ impl Inner {
             }
         }
     }
+}
+
+/// Tells the caller where the order is, and what became of it on the way.
+fn tell_placed(caller: Caller, number: OrderNumber, version: Version) {
+    let mut placed = Placed::at_once(number, version);
+    if let Some(trail) = caller.trail {
+        placed.attempts += trail.doubtful.len() as u8;
+        placed.superseded = trail.superseded().map(|(number, _)| *number).collect();
+        placed.unverified = trail.unverified;
+    }
+    caller.promise.complete(Ok(placed));
 }
 
 impl Trail {
@@ -191,7 +222,8 @@ impl Listener for Link {
     fn placed(&self, caller: Caller, number: OrderNumber, version: Version) {
         match self.store() {
             Some(store) => store.placed(caller, number, version),
-            None => caller.promise.complete(Ok(Placed::at_once(number, version))),
+            // The store is gone: what is owed stands in the order's record.
+            None => tell_placed(caller, number, version),
         }
     }
 
@@ -206,7 +238,7 @@ impl Listener for Link {
                     None => failed.caller.promise.complete(Err(failed.error)),
                 }
             }
-            (error @ Error::NotAttempted { .. }, Some(store)) => {
+            (error, Some(store)) if store.may_go_elsewhere(error) => {
                 self.not_sent(permit, error);
                 let FailedCreate { mut caller, payload, error } = failed;
                 caller.trail.get_or_insert_default().tried.push((self.set(), error));

@@ -104,6 +104,9 @@ fn refuse_our_own_threads() -> Result<(), Error> {
     if is_ours() { Err(Error::Reentrant) } else { Ok(()) }
 }
 
+/// The longest wait for calls that have found a SET and not called it yet: nobody keeps one for long.
+const CALLS_LAST: Duration = Duration::from_secs(1);
+
 /// Whoever holds it changes the map.
 #[derive(Default)]
 pub(super) struct Changes {
@@ -129,8 +132,11 @@ impl Inner {
     }
 
     /// Makes a change that starts no SET.
-    pub(super) fn change(&self, change: &MapChange) -> Result<(), Error> {
-        let mut changes = self.changes.lock();
+    fn change(&self, change: &MapChange) -> Result<(), Error> {
+        self.change_next(&mut self.changes.lock(), change)
+    }
+
+    fn change_next(&self, changes: &mut Changes, change: &MapChange) -> Result<(), Error> {
         self.check_open()?;
         let topology = self.topology.load_full();
         let map = changes.next(&topology.map, change)?;
@@ -139,6 +145,11 @@ impl Inner {
         self.spread(&map, &staying)?;
         self.put_in_use(map, staying);
         drop(topology);
+        // Whoever found the SET in the topology before has called it by then, and is answered as if nothing happened.
+        let until = Instant::now() + CALLS_LAST;
+        while leaving.iter().any(|shard| Arc::strong_count(shard) > 1) && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         // What is under way there ends; nothing new comes to it.
         let closing: Vec<Pending<()>> = leaving.iter().map(|shard| shard.close()).collect();
         let until = Instant::now() + self.settings.close_timeout + Duration::from_secs(1);
@@ -255,8 +266,8 @@ fn step_ramps(inner: &Arc<Inner>, now: Instant, is_well: impl Fn(SetId) -> bool)
     }
     let over = ramps.of.iter().find(|(_, ramp)| ramp.is_over()).map(|(set, _)| *set);
     if let Some(id) = over.filter(|_| now >= ramps.tell_at) {
-        // Not before that attempt is over, and a while after it if it failed.
-        ramps.tell_at = now + inner.settings.deadline + TELL_EVERY;
+        // Not before that attempt is over, which waits its turn and then for the SETs, and a while after it if it failed.
+        ramps.tell_at = now + 2 * inner.settings.deadline + TELL_EVERY;
         let store: Weak<Inner> = Arc::downgrade(inner);
         // Without a thread it is tried again; until then the SET takes its whole share all the same.
         let _ = in_background("om-joined", move || tell_joined(&store, id));
@@ -266,7 +277,8 @@ fn step_ramps(inner: &Arc<Inner>, now: Instant, is_well: impl Fn(SetId) -> bool)
 
 fn tell_joined(store: &Weak<Inner>, id: SetId) {
     let Some(inner) = store.upgrade() else { return };
-    if inner.change(&MapChange::Joined { id }).is_ok() {
+    let Some(mut changes) = inner.changes.try_lock_for(inner.settings.deadline) else { return };
+    if inner.change_next(&mut changes, &MapChange::Joined { id }).is_ok() {
         // The next one that is over need not wait.
         inner.ramps.lock().tell_at = Instant::now();
     }

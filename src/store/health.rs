@@ -1,11 +1,11 @@
 //! What becomes of calls tells how a SET is: outcomes are reported to its breakers, and the breakers have a say in where calls go.
 
-use super::Inner;
 use super::status::Told;
 use super::topology::Topology;
+use super::{Inner, OrderStore};
 use crate::config::Settings;
 use crate::error::{Error, NotAttempted};
-use crate::health::{Board, Outcome, Permit, SetHealth, Side};
+use crate::health::{Board, Forced, Outcome, Permit, SetHealth, Side};
 use crate::order::SetId;
 use crate::pending::Promise;
 use crate::set::{Order, Shard};
@@ -158,6 +158,34 @@ impl Link {
     }
 }
 
+impl OrderStore {
+    /// Has its way with the breakers of a SET, for writes and for reads: open, so that nothing is sent there, no probe either, and
+    /// new orders go elsewhere; closed, whatever comes of it; or left to themselves again. For the life of this process. Takes effect
+    /// at once, and never blocks for long.
+    ///
+    /// ```
+    /// # use ordermint::{BreakerState, Error, Forced, OrderStore, SetConfig, SetId};
+    /// # let id = SetId::new(7)?;
+    /// # let store = OrderStore::builder().add_set(SetConfig::new(id).in_memory(3)).open()?;
+    /// store.force_breaker(id, Forced::Open)?;
+    /// assert_eq!(store.status().sets[0].writes, BreakerState::ForcedOpen);
+    /// assert!(store.create("an order").wait().is_err());
+    /// store.force_breaker(id, Forced::Auto)?;
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::UnknownSet`], [`Error::SetRetired`].
+    pub fn force_breaker(&self, id: SetId, forced: Forced) -> Result<(), Error> {
+        self.inner.shard(id)?;
+        let link = self.inner.link(id)?;
+        for side in [Side::Writes, Side::Reads] {
+            link.health().gate(side).force(forced, link.now_ms());
+        }
+        Ok(())
+    }
+}
+
 /// What an error says about the SET that it comes from.
 fn said(error: &Error) -> Outcome {
     match error {
@@ -187,12 +215,14 @@ impl Inner {
     }
 
     /// A SET for a new order that was not tried yet: one that has to be probed, else by zone, weight and room among those whose
-    /// breaker is closed.
+    /// breaker is closed. One that is coming back takes its share only, unless nobody else would take the order.
     pub(super) fn choose(&self, tried: &[(SetId, Error)]) -> Option<Chosen> {
         let topology = self.topology.load();
         let mut passed: SetMask = tried.iter().map(|(set, _)| *set).collect();
-        if let Some(set) = self.links.shared.board.take_wanted()
-            && !passed.contains(set)
+        // An order that has another attempt after this one: none is lost for finding out how a sick SET is.
+        if tried.is_empty()
+            && self.settings.attempts > 1
+            && let Some(set) = self.links.shared.board.take_wanted()
             && let Some(chosen) = self.admitted(&topology, set)
         {
             return Some(chosen);
@@ -202,8 +232,14 @@ impl Inner {
         // Each turn passes one SET by, so this ends.
         loop {
             let load = |place: usize| topology.shards[place].load();
-            let may = |place: usize| self.may_take(topology.shards[place].id(), now_ms);
-            let place = topology.choice.pick(fastrand::u64(..), &passed, failed_in, load, may)?;
+            let pick = |gently: bool| {
+                let may = |place: usize| {
+                    let set = topology.shards[place].id();
+                    if gently { self.may_take(set, now_ms) } else { self.is_closed(set) }
+                };
+                topology.choice.pick(fastrand::u64(..), &passed, failed_in, load, may)
+            };
+            let place = pick(true).or_else(|| pick(false))?;
             let set = topology.shards[place].id();
             match self.admitted(&topology, set) {
                 Some(chosen) => return Some(chosen),
@@ -256,6 +292,12 @@ impl Inner {
         is_paid && taking(&topology).any(|other| other != set && is_well(other))
     }
 
+    /// How many SETs take new orders and were not tried yet.
+    pub(super) fn untried(&self, tried: &[(SetId, Error)]) -> usize {
+        let topology = self.topology.load();
+        taking(&topology).filter(|set| tried.iter().all(|(tried, _)| tried != set)).count()
+    }
+
     /// The SETs that were not asked, as their breakers are open, and when they may be again.
     pub(super) fn unavailable(&self, tried: &[(SetId, Error)]) -> Vec<(SetId, Duration)> {
         let (now_ms, topology) = (self.now_ms(), self.topology.load());
@@ -275,6 +317,11 @@ impl Inner {
 
     /// Whether a number of that SET may be ended now.
     pub(super) fn may_end(&self, set: SetId) -> bool {
+        self.is_closed(set)
+    }
+
+    /// Whether its breaker lets calls through, whatever its share.
+    fn is_closed(&self, set: SetId) -> bool {
         self.links.get(set).is_some_and(|link| link.health().writes.is_closed())
     }
 }

@@ -276,7 +276,7 @@ impl Inner {
         let days: Vec<Pending<Vec<Day>>> = shards.iter().map(|shard| shard.days(deadline)).collect();
         for (shard, days) in shards.iter().zip(days) {
             let Ok(days) = days.wait() else { continue };
-            let Some(newest) = days.iter().rev().take(DAYS_AT_OPEN).last() else { continue };
+            let Some(newest) = days.get(days.len().saturating_sub(DAYS_AT_OPEN)) else { continue };
             // A SET that fails is walked over again.
             let _ = self.doom_since(&**shard, *newest, deadline);
         }

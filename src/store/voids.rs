@@ -3,7 +3,7 @@
 use super::{Inner, keeper};
 use crate::error::Error;
 use crate::heal::Tried;
-use crate::order::OrderNumber;
+use crate::order::{OrderNumber, SetId};
 use crate::pending::Promise;
 use crate::replica::Version;
 use crate::set::Ending;
@@ -20,14 +20,26 @@ impl Inner {
     pub(super) fn owe_void(&self, number: OrderNumber, version: Version) {
         self.voids.lock().owe(number, version, self.now_ms());
     }
+
+    fn is_retired(&self, set: SetId) -> bool {
+        matches!(self.shard(set), Err(Error::SetRetired { .. }))
+    }
 }
 
 /// Begins what is due. A chore of the keeper.
 pub(super) fn deliver(inner: &Arc<Inner>, now: Instant) -> Option<Instant> {
     let mut voids = inner.voids.lock();
-    let due = voids.take_due(inner.now_ms(), BATCH, |number| inner.may_end(number.set_id()));
+    let due = voids.take_due(inner.now_ms(), BATCH, |number| inner.may_end(number.set_id()) || inner.is_retired(number.set_id()));
     drop(voids);
     for (number, version) in due {
+        let shard = match inner.shard(number.set_id()) {
+            // Nobody will ever be shown a number of it, and nothing can be written there.
+            Err(Error::SetRetired { set }) => {
+                inner.voids.lock().settle_all(|number| number.set_id() == set);
+                continue;
+            }
+            shard => shard,
+        };
         let store = Arc::downgrade(inner);
         let promise = Promise::calling(move |result: Result<Ending, Error>| {
             let Some(store) = store.upgrade() else { return };
@@ -38,7 +50,7 @@ pub(super) fn deliver(inner: &Arc<Inner>, now: Instant) -> Option<Instant> {
             };
             store.voids.lock().tried(number, tried, store.now_ms());
         });
-        match inner.shard(number.set_id()) {
+        match shard {
             Ok(shard) => shard.end(number, version, now + PATIENCE, promise),
             Err(error) => promise.complete(Err(error)),
         }

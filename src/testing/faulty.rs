@@ -56,6 +56,7 @@ struct Switches {
     apply: Plan,
     read: Plan,
     fail_after_apply: usize,
+    hang_after_apply: bool,
     fail_claims: usize,
     fill_disk: bool,
     /// Counted up by each release: whoever waits, waits for it to change, so that a hang switched on again right after a
@@ -117,6 +118,11 @@ impl Faults {
         self.set(|switches| switches.apply.hang = true);
     }
 
+    /// `apply` does what it was asked, and then does not return until [`Faults::release`]: it is done, and nobody hears of it.
+    pub fn hang_answers(&self) {
+        self.set(|switches| switches.hang_after_apply = true);
+    }
+
     /// `get`, `scan`, `digest`, `keyed` and `noted` do not return until [`Faults::release`]; then they answer. They never end by themselves.
     pub fn hang_reads(&self) {
         self.set(|switches| switches.read.hang = true);
@@ -129,6 +135,7 @@ impl Faults {
                 plan.hang = false;
                 plan.delay = Duration::ZERO;
             }
+            switches.hang_after_apply = false;
             switches.releases += 1;
         });
         self.shared.released.notify_all();
@@ -210,6 +217,15 @@ impl Faults {
         if fails { Err(failed(call)) } else { Ok(()) }
     }
 
+    /// What an `apply` does before it answers.
+    fn before_answer(&self) {
+        let mut switches = self.shared.switches.lock();
+        let releases = switches.releases;
+        while switches.hang_after_apply && switches.releases == releases {
+            self.shared.released.wait(&mut switches);
+        }
+    }
+
     fn lie(&self, number: OrderNumber) -> Option<Lie> {
         self.shared.switches.lock().lies.get(&number).copied()
     }
@@ -267,6 +283,7 @@ impl Replica for Faulty {
             return Err(ReplicaError::DiskFull { path: here() });
         }
         let applied = self.inner.apply(group)?;
+        self.faults.before_answer();
         if fail_after { Err(failed("sync")) } else { Ok(applied) }
     }
 
@@ -518,6 +535,22 @@ mod tests {
             assert!(matches!(apply.join(), Ok(Ok(_))), "a hang asked for after the release is not for this call");
             assert!(matches!(read.join(), Ok(Err(ReplicaError::Io { .. }))));
         });
+    }
+
+    #[test]
+    fn what_hangs_before_it_answers_has_done_its_work() {
+        let (faulty, honest, faults) = pair();
+        faults.hang_answers();
+        thread::scope(|scope| {
+            let apply = scope.spawn(|| faulty.apply(&group(&[1])));
+            while !matches!(honest.get(number(1)), Ok(Lookup::Found(_))) {
+                thread::yield_now();
+            }
+            assert!(!apply.is_finished());
+            faults.release();
+            assert!(matches!(apply.join(), Ok(Ok(_))));
+        });
+        assert_eq!(faulty.apply(&group(&[2])), Ok(Applied::default()), "the release ended it");
     }
 
     #[test]

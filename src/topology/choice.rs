@@ -93,6 +93,8 @@ impl Choice {
         load: impl Fn(usize) -> u32,
         eligible: impl Fn(&Member) -> bool,
     ) -> Option<usize> {
+        // Whoever comes here mostly does so because of whom these bits point to: as they are, they would lean to one side of it.
+        let random = mixed(random);
         let elsewhere = |member: &Member| member.zone.as_ref() != away_from && eligible(member);
         let mut picks = self.tiers.iter().map(|tier| tier.drawn_among(random, elsewhere));
         let outside = away_from.and_then(|_| picks.find_map(|pick| pick));
@@ -102,6 +104,13 @@ impl Choice {
 }
 
 const HALF: u64 = u32::MAX as u64;
+
+/// Each bit depends on all bits (the last step of SplitMix64).
+fn mixed(bits: u64) -> u64 {
+    let mixed = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ mixed >> 31
+}
 
 impl Tier {
     fn new(members: Vec<Member>) -> Tier {

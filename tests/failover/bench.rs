@@ -2,11 +2,11 @@
 
 use ordermint::testing::{FaultControl, Faulty, ManualClock};
 use ordermint::{
-    Builder, Day, Error, Kind, Lookup, MemoryReplica, OrderNumber, OrderStore, Pending, Placed, Quorum, Replica, SetConfig,
-    SetId, SetStatus,
+    BreakerSettings, BreakerState, Builder, Day, Error, Kind, Lookup, MemoryReplica, OrderNumber, OrderStore, Pending, Placed,
+    Quorum, Replica, ReplicaState, ScanLimit, Scanned, SetConfig, SetId, SetStatus, Version,
 };
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// Far longer than anything here may take; only what hangs takes longer.
@@ -22,8 +22,10 @@ pub(crate) struct World {
 /// One of them.
 pub(crate) struct OneSet {
     pub(crate) id: SetId,
+    zone: Option<&'static str>,
     pub(crate) memory: Vec<Arc<MemoryReplica>>,
-    pub(crate) faults: Vec<FaultControl>,
+    /// Those of the process that runs now.
+    faults: Mutex<Vec<FaultControl>>,
 }
 
 pub(crate) fn today() -> Day {
@@ -37,14 +39,57 @@ pub(crate) fn id(set: u16) -> SetId {
 impl World {
     /// SETs of three replicas, R = W = 2.
     pub(crate) fn new(ids: &[u16]) -> World {
-        let sets = ids.iter().map(|set| OneSet::new(*set)).collect();
+        World::of(ids.iter().map(|set| OneSet::new(*set)).collect())
+    }
+
+    /// New orders go to the first SET while it is well, then to the others.
+    pub(crate) fn near_and_far(near: u16, far: &[u16]) -> World {
+        let far = far.iter().map(|set| OneSet { zone: Some("there/1"), ..OneSet::new(*set) });
+        World::of(std::iter::once(OneSet { zone: Some("here/1"), ..OneSet::new(near) }).chain(far).collect())
+    }
+
+    fn of(sets: Vec<OneSet>) -> World {
         World { quorum: Quorum::new(3, 2, 2).expect("a quorum"), clock: ManualClock::at_noon(today()), sets }
     }
 
     pub(crate) fn builder(&self) -> Builder {
         let builder =
             OrderStore::builder().quorum(self.quorum).clock(self.clock.clone()).close_timeout(Duration::from_millis(500));
+        let builder = if self.sets[0].zone.is_some() { builder.local_zone("here/1") } else { builder };
         self.sets.iter().fold(builder, |builder, set| builder.add_set(set.config()))
+    }
+
+    /// Breakers and attempts that make a story short.
+    pub(crate) fn quick(&self) -> Builder {
+        let breaker = BreakerSettings::new()
+            .failures_in_a_row(3)
+            .open_time(Duration::from_millis(40), Duration::from_millis(160))
+            .probe_timeout(Duration::from_millis(300))
+            .ramp(Duration::from_millis(50), 10);
+        self.builder().attempt_timeout(Duration::from_millis(100)).breaker(breaker).deadline(Duration::from_secs(5))
+    }
+
+    /// Breakers that stay closed, so that they do not cut a story short.
+    pub(crate) fn patient(&self) -> Builder {
+        let breaker = BreakerSettings::new().failures_in_a_row(10_000).window(Duration::from_secs(10), 1_000_000);
+        self.builder().attempt_timeout(Duration::from_millis(100)).breaker(breaker)
+    }
+
+    /// The process is killed: nothing that it has under way reaches a replica any more. What is returned stands for what is left of
+    /// it; `bury` it once there is another.
+    pub(crate) fn kill(&self, store: OrderStore) -> Killed {
+        for faults in self.sets.iter().flat_map(OneSet::faults) {
+            faults.hang_reads();
+            faults.hang_applies();
+        }
+        Killed { store: Some(store), faults: self.sets.iter().flat_map(OneSet::begin_anew).collect() }
+    }
+
+    /// The process closes its store. What hangs does so until it is buried: directories have locks, so that two processes never
+    /// write at once.
+    pub(crate) fn close(&self, store: OrderStore) -> Killed {
+        drop(store);
+        Killed { store: None, faults: self.sets.iter().flat_map(OneSet::begin_anew).collect() }
     }
 
     pub(crate) fn open(&self) -> OrderStore {
@@ -70,19 +115,41 @@ impl World {
     }
 }
 
+/// What is left of a process.
+pub(crate) struct Killed {
+    store: Option<OrderStore>,
+    faults: Vec<FaultControl>,
+}
+
+impl Killed {
+    /// By now another has claimed every SET, so that what is left of this one is refused.
+    pub(crate) fn bury(self) {
+        self.faults.iter().for_each(FaultControl::release);
+        drop(self.store);
+    }
+}
+
 impl OneSet {
     pub(crate) fn new(set: u16) -> OneSet {
         OneSet {
             id: id(set),
+            zone: None,
             memory: (0..3).map(|_| Arc::default()).collect(),
-            faults: (0..3).map(|_| FaultControl::new()).collect(),
+            faults: Mutex::new((0..3).map(|_| FaultControl::new()).collect()),
         }
+    }
+
+    pub(crate) fn faults(&self) -> Vec<FaultControl> {
+        self.faults.lock().expect("no panic").clone()
     }
 
     pub(crate) fn config(&self) -> SetConfig {
         let mut config = SetConfig::new(self.id);
-        for (memory, faults) in self.memory.iter().zip(&self.faults) {
-            let (memory, faults) = (Arc::clone(memory), faults.clone());
+        if let Some(zone) = self.zone {
+            config = config.zone(zone);
+        }
+        for (memory, faults) in self.memory.iter().zip(self.faults()) {
+            let memory = Arc::clone(memory);
             config = config.replica_with(move |_| Ok(Faulty::new(Arc::new((*memory).clone()), faults.clone())));
         }
         config
@@ -90,11 +157,22 @@ impl OneSet {
 
     /// Every write hangs on every replica, until it is released.
     pub(crate) fn hang(&self) {
-        self.faults.iter().for_each(FaultControl::hang_applies);
+        self.faults().iter().for_each(FaultControl::hang_applies);
     }
 
     pub(crate) fn release(&self) {
-        self.faults.iter().for_each(FaultControl::release);
+        self.faults().iter().for_each(FaultControl::release);
+    }
+
+    /// Every write is done on every replica, and nobody hears of it until it is released.
+    pub(crate) fn hang_answers(&self) {
+        self.faults().iter().for_each(FaultControl::hang_answers);
+    }
+
+    /// Another life begins: what hangs in this one stays so until what is returned here is released.
+    fn begin_anew(&self) -> Vec<FaultControl> {
+        let fresh = (0..self.memory.len()).map(|_| FaultControl::new()).collect();
+        std::mem::replace(&mut *self.faults.lock().expect("no panic"), fresh)
     }
 
     fn count(&self, number: OrderNumber, kind: Kind) -> usize {
@@ -111,10 +189,10 @@ pub(crate) fn ends<T>(pending: Pending<T>) -> Result<T, Error> {
     pending.wait_timeout(AGES).unwrap_or_else(|_| panic!("an operation never ends"))
 }
 
-/// Creates until one of them lies in `set`, and answers with that.
+/// Creates until one of them lies in `set`, and answers with that. Each has a payload of its own, which begins with `payload`.
 pub(crate) fn create_in(store: &OrderStore, set: u16, payload: &str) -> Placed {
-    for _ in 0..1_000 {
-        let placed = ends(store.create(payload)).expect("a create");
+    for at in 0..1_000 {
+        let placed = ends(store.create(format!("{payload} {set} {at}"))).expect("a create");
         if placed.number.set_id() == id(set) {
             return placed;
         }
@@ -147,4 +225,48 @@ pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
         assert!(start.elapsed() < AGES, "it never happens that {what}");
         std::thread::sleep(Duration::from_millis(2));
     }
+}
+
+/// All that any replica of a SET holds of today, with the newest kind of each.
+pub(crate) fn held(set: &OneSet) -> BTreeMap<OrderNumber, Kind> {
+    let mut newest: BTreeMap<OrderNumber, (Version, Kind)> = BTreeMap::new();
+    for memory in &set.memory {
+        let chunk = (**memory).clone().scan(today(), None, ScanLimit { records: usize::MAX, bytes: usize::MAX });
+        for item in chunk.expect("memory answers").items {
+            let Scanned::Found(number, record) = item else { panic!("memory is never damaged") };
+            let found = newest.entry(number).or_insert((record.version, record.kind));
+            if found.0 < record.version {
+                *found = (record.version, record.kind);
+            }
+        }
+    }
+    newest.into_iter().map(|(number, (_, kind))| (number, kind)).collect()
+}
+
+/// Brings back every replica that is away, until all vote and all breakers are closed. One that is asked to fail once more may do so
+/// at any moment, at the next probe.
+pub(crate) fn until_all_are_well(store: &OrderStore) {
+    let start = Instant::now();
+    loop {
+        let sets = store.status().sets;
+        let mut away = Vec::new();
+        for set in &sets {
+            for (index, replica) in (0u8..).zip(&set.replicas) {
+                if replica.state != ReplicaState::Voting {
+                    away.push((set.id, index, store.bring_back_replica(set.id, index)));
+                }
+            }
+        }
+        let is_well = |set: &SetStatus| set.writes == BreakerState::Closed && set.reads == BreakerState::Closed;
+        if away.is_empty() && sets.iter().all(is_well) {
+            return;
+        }
+        assert!(start.elapsed() < AGES, "some are never well, and these never vote: {away:?} of {sets:#?}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Waits until nothing is owed any more.
+pub(crate) fn until_nothing_is_owed(store: &OrderStore) {
+    until("nothing is owed", || store.status().sets.iter().all(|set| set.notes_waiting == 0));
 }

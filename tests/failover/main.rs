@@ -2,4 +2,12 @@
 //! fault. On replicas in memory, with faults on command.
 
 mod bench;
+mod breakers;
+mod changes;
+mod coming_back;
+mod days;
 mod first_number;
+mod killed;
+mod races;
+mod sick_reads;
+mod world;

@@ -5,5 +5,6 @@ mod bench;
 mod crowd;
 mod doubt;
 mod killed;
+mod on_disk;
 mod repeats;
 mod unverified;

@@ -1,7 +1,9 @@
 //! A key that is used again.
 
-use crate::bench::{Bench, ends, key, payload_of, placed};
-use ordermint::{ConfigError, CreateOptions, Error};
+use crate::bench::{Bench, SOON, ends, key, payload_of, placed, set, until};
+use ordermint::testing::FaultControl;
+use ordermint::{ConfigError, CreateOptions, Error, NotAttempted, Pending, Placed};
+use std::time::Duration;
 
 #[test]
 fn a_key_used_again_gives_the_first_order() {
@@ -109,4 +111,46 @@ fn a_closed_store_says_so() {
     ends(store.close()).expect("it closes");
     assert_eq!(ends(store.create_with("late", key("k"))), Err(Error::Closed));
     assert_eq!(ends(store.create_with("late", key("k").strict())), Err(Error::Closed));
+}
+
+/// Those that are answered at once, and how many of them because there are too many.
+fn too_many(calls: Vec<Pending<Placed>>) -> (Vec<Pending<Placed>>, usize) {
+    let (mut waiting, mut refused) = (Vec::new(), 0);
+    for call in calls {
+        match call.wait_timeout(Duration::ZERO) {
+            Ok(Err(Error::NotAttempted { reason: NotAttempted::KeysBusy { .. } })) => refused += 1,
+            Ok(answer) => panic!("nobody answers yet: {answer:?}"),
+            Err(call) => waiting.push(call),
+        }
+    }
+    (waiting, refused)
+}
+
+#[test]
+fn too_many_creates_with_keys_are_refused_at_once_and_the_others_end() {
+    let bench = Bench::new(&[7]);
+    let store = bench.builder().max_in_flight(100, 1 << 20).open().expect("it opens");
+    let faults = &bench.set(set(7)).faults;
+    faults.iter().for_each(FaultControl::hang_reads);
+    let (waiting, refused) =
+        too_many((0..150).map(|at| store.create_with("once", key(&format!("{at}")).deadline(SOON))).collect());
+    assert_eq!((waiting.len(), refused), (100, 50));
+    faults.iter().for_each(FaultControl::release);
+    waiting.into_iter().for_each(|call| drop(ends(call)));
+    assert!(!placed(store.create_with("once", key("after"))).repeated, "there is room again");
+}
+
+#[test]
+fn at_most_8192_wait_for_one_key() {
+    let bench = Bench::new(&[7]);
+    let store = bench.open();
+    let faults = &bench.set(set(7)).faults;
+    faults.iter().for_each(FaultControl::hang_reads);
+    let (waiting, refused) = too_many((0..8_200).map(|_| store.create_with("once", key("k").deadline(SOON))).collect());
+    assert_eq!((waiting.len(), refused), (8_193, 7), "one has the turn");
+    faults.iter().for_each(FaultControl::release);
+    waiting.into_iter().for_each(|call| drop(ends(call)));
+    // Two of them may have been placed while the SET could not be asked. Whoever can ask it ends all but the last.
+    let last = placed(store.create_with("once", key("k")));
+    until("one is left", || bench.live(&store) == [last.number].into());
 }

@@ -55,6 +55,8 @@ fn a_set_that_hangs_makes_itself_unverified_and_holds_up_nothing_else() {
     let bench = Bench::new(&[7, 8]);
     let store = bench.open();
     let (name, first) = at_set_7(&store);
+    drop(store);
+    let store = bench.open();
     let faults = &bench.set(set(7)).faults;
     faults.iter().for_each(|faults| (faults.hang_reads(), faults.hang_applies()).0);
     let second = placed(store.create_with("once", key(&name).deadline(Duration::from_secs(10))));
@@ -64,6 +66,23 @@ fn a_set_that_hangs_makes_itself_unverified_and_holds_up_nothing_else() {
         placed(store.create_with("once", key(&name))).number == second.number && is_gone(&store, first.number)
     });
     assert_eq!(payload_of(&store, second.number), "once");
+}
+
+#[test]
+fn what_this_process_has_told_it_tells_again_while_no_set_can_be_asked() {
+    let bench = Bench::new(&[7, 8]);
+    let store = bench.open();
+    let (name, first) = at_set_7(&store);
+    let faults = || bench.sets.iter().flat_map(|set| &set.faults);
+    faults().for_each(|faults| (faults.hang_reads(), faults.hang_applies()).0);
+    for options in [key(&name), key(&name).strict()] {
+        let again = placed(store.create_with("once", options));
+        assert_eq!((again.number, again.repeated, again.version), (first.number, true, first.version));
+        assert_eq!(again.unverified, []);
+    }
+    assert_eq!(ends(store.create_with("other", key(&name))), Err(Error::KeyReused { number: first.number }));
+    faults().for_each(ordermint::testing::FaultControl::release);
+    assert_eq!(payload_of(&store, first.number), "once");
 }
 
 #[test]

@@ -2,7 +2,8 @@
 //! call fails.
 //!
 //! No device mapper, mount or root is needed, and the slow directory lies on the same disk as all others: what is slow differs
-//! from what is healthy by the delay alone. To the store it is another device, because the shim says so.
+//! from what is healthy by the delay alone. To the store it is another device, because the shim says so; and so is each directory
+//! `device-0` to `device-9` inside it, of which one can be made sick alone.
 
 #![allow(dead_code, reason = "shared by a test and a bench, each of which uses its part")]
 
@@ -21,6 +22,15 @@ const CONTROL_BYTES: usize = 4_096;
 pub(crate) struct SlowDir {
     path: PathBuf,
     control: File,
+}
+
+/// A kind of calls, as a bit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u64)]
+pub(crate) enum Kind {
+    Reads = 1,
+    Writes = 2,
+    Syncs = 4,
 }
 
 /// Calls for files below the slow directory.
@@ -114,6 +124,36 @@ impl SlowDir {
     /// From now on every read, write and sync below the directory sleeps for so long first. Those asleep sleep on.
     pub(crate) fn delay(&self, delay: Duration) -> Result<(), String> {
         self.set_word(0, u64::try_from(delay.as_micros()).unwrap_or(u64::MAX))
+    }
+
+    /// The same for syncs alone; reads and writes are as quick as ever.
+    pub(crate) fn delay_syncs(&self, delay: Duration) -> Result<(), String> {
+        self.set_word(16, Kind::Reads as u64 | Kind::Writes as u64)?;
+        self.delay(delay)
+    }
+
+    /// Ends delays and failures, for those who sleep as well.
+    pub(crate) fn heal(&self) -> Result<(), String> {
+        self.delay(Duration::ZERO)?;
+        self.set_word(16, 0)?;
+        self.break_all(&[])?;
+        self.set_word(18, self.word(18)? + 1)
+    }
+
+    /// From now on every call of these kinds fails with EIO.
+    pub(crate) fn break_all(&self, kinds: &[Kind]) -> Result<(), String> {
+        self.set_word(17, kinds.iter().fold(0, |bits, kind| bits | *kind as u64))
+    }
+
+    /// The only device below the directory that is sick when something is; `None`: all that is below it is.
+    pub(crate) fn only(&self, device: Option<u8>) -> Result<(), String> {
+        self.set_word(15, device.map_or(0, |device| u64::from(device) + 1))
+    }
+
+    /// The directory of a device of its own, 0 to 9.
+    pub(crate) fn device(&self, device: u8) -> PathBuf {
+        assert!(device < 10, "one digit");
+        self.path.join(format!("device-{device}"))
     }
 
     /// The sync after the next `after` fails with EIO; `None`: no one does.

@@ -1,7 +1,9 @@
 /*
  * A slow device for a process that was not told of one: preloaded (LD_PRELOAD) it sleeps before every read, write and sync
  * of a file below one directory, and says that the directory lies on a device of its own. One chosen call fails with EIO
- * instead, and does nothing. Everything else passes through.
+ * instead, and does nothing, or all calls of a kind do. Everything else passes through.
+ *
+ * A directory `device-0` to `device-9` inside it is another device again, and one of those can be made sick alone.
  *
  *   ORDERMINT_SLOW_DIR      the directory, as the kernel spells it (no symbolic links)
  *   ORDERMINT_SLOW_CONTROL  a file of at least 4,096 bytes, mapped here and written to from outside; see `struct control`
@@ -36,6 +38,10 @@ struct control {
     _Atomic uint64_t fails_in[KINDS]; /* 1: the next one fails, 2: the one after it, ...; 0: none */
     _Atomic uint64_t failed[KINDS];   /* those that did */
     _Atomic uint64_t aside_us;     /* slept before the free space below the directory is told, which is no I/O; 0: none */
+    _Atomic uint64_t only;         /* the sick device and one; 0: all that is below the directory is sick */
+    _Atomic uint64_t swift;        /* kinds that are not delayed, a bit each */
+    _Atomic uint64_t broken;       /* kinds of which every call fails, a bit each */
+    _Atomic uint64_t wakes;        /* when it changes, whoever sleeps stops sleeping */
 };
 
 static struct control *control;
@@ -43,7 +49,8 @@ static const char *slow_dir;
 static size_t slow_dir_len;
 
 /* What is known of each descriptor: asking the kernel every time would cost the healthy files more than a write. */
-enum { UNKNOWN, HEALTHY, SLOW };
+enum { UNKNOWN, HEALTHY, SLOW, SLOW_DEVICE };
+#define DEVICE "/device-"
 #define DESCRIPTORS 65536
 static _Atomic unsigned char known[DESCRIPTORS];
 
@@ -68,6 +75,17 @@ static int is_below(const char *path) {
     return strncmp(path, slow_dir, slow_dir_len) == 0 && (path[slow_dir_len] == '/' || path[slow_dir_len] == '\0');
 }
 
+/* HEALTHY, SLOW, or SLOW_DEVICE and the digit of the device. */
+static unsigned char place_of(const char *path) {
+    if (!is_below(path))
+        return HEALTHY;
+    const char *inside = path + slow_dir_len;
+    size_t len = sizeof DEVICE - 1;
+    if (strncmp(inside, DEVICE, len) != 0 || inside[len] < '0' || inside[len] > '9')
+        return SLOW;
+    return (inside[len + 1] == '/' || inside[len + 1] == '\0') ? SLOW_DEVICE + (inside[len] - '0') : SLOW;
+}
+
 static int is_slow(int fd) {
     if (!control || fd < 0)
         return 0;
@@ -79,17 +97,28 @@ static int is_slow(int fd) {
         if (len < 0)
             return 0;
         path[len] = '\0';
-        state = is_below(path) ? SLOW : HEALTHY;
+        state = place_of(path);
         if (fd < DESCRIPTORS)
             atomic_store_explicit(&known[fd], state, memory_order_relaxed);
     }
-    return state == SLOW;
+    uint64_t only = atomic_load(&control->only);
+    return state != HEALTHY && (only == 0 || state == SLOW_DEVICE + (only - 1));
 }
 
+/* In short naps, to notice that all are to wake up. */
 static void sleep_us(uint64_t us) {
-    struct timespec left = {.tv_sec = (time_t)(us / 1000000), .tv_nsec = (long)(us % 1000000) * 1000};
-    while (nanosleep(&left, &left) != 0)
-        ;
+    struct timespec now;
+    uint64_t wakes = atomic_load(&control->wakes);
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    uint64_t left = us, until = (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000 + us;
+    while (left > 0 && atomic_load(&control->wakes) == wakes) {
+        uint64_t nap = left < 20000 ? left : 20000;
+        struct timespec time = {.tv_sec = 0, .tv_nsec = (long)nap * 1000};
+        nanosleep(&time, NULL);
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        uint64_t at = (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+        left = at < until ? until - at : 0;
+    }
 }
 
 static int is_chosen(enum kind kind) {
@@ -106,11 +135,11 @@ static int may_pass(int fd, enum kind kind) {
         return 1;
     atomic_fetch_add(&control->calls[kind], 1);
     uint64_t us = atomic_load(&control->delay_us);
-    if (us != 0) {
+    if (us != 0 && !(atomic_load(&control->swift) >> kind & 1)) {
         atomic_fetch_add(&control->slept[kind], 1);
         sleep_us(us);
     }
-    if (!is_chosen(kind))
+    if (!is_chosen(kind) && !(atomic_load(&control->broken) >> kind & 1))
         return 1;
     atomic_fetch_add(&control->failed[kind], 1);
     errno = EIO;
@@ -169,7 +198,7 @@ int statx(int dir, const char *restrict path, int flags, unsigned int mask, stru
     int result = (int)syscall(SYS_statx, dir, path, flags, mask, told);
     if (result == 0 && control && is_below(path)) {
         told->stx_dev_major = 4095;
-        told->stx_dev_minor = 77;
+        told->stx_dev_minor = 77 + place_of(path);
     }
     return result;
 }

@@ -168,11 +168,14 @@ fn close_ends_although_a_waker_blocks() {
 #[test]
 fn close_ends_although_a_waker_of_the_comparison_panics() {
     let bench = Bench::new(3, 2, 2);
-    let store = bench.open();
-    ends(store.create("a day to compare")).expect("created");
-    ends(store.close()).expect("closed");
-    bench.faults.iter().for_each(|faults| faults.hang_reads());
     let store = bench.builder().close_timeout(Duration::from_millis(400)).open().expect("opens");
+    ends(store.create("a day to compare")).expect("created");
+    ends(store.compared()).expect("compared");
+    bench.faults.iter().for_each(|faults| faults.hang_reads());
+    // It begins anew when a replica returns.
+    store.take_out_replica(bench.set, 2).expect("two are left");
+    until("it can return", || store.bring_back_replica(bench.set, 2).is_ok());
+    until("the comparison begins anew", || status(&store).compared.is_none());
     let mut compared = store.compared();
     assert!(poll_once(&mut compared, &waker(|| panic!("a waker panics"))));
     let _ = ends(store.close());

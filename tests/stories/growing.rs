@@ -185,6 +185,34 @@ fn numbers_of_a_retired_and_of_an_unknown_set_are_errors_everywhere() {
 }
 
 #[test]
+fn a_set_retired_under_load_answers_what_was_asked_before_and_says_so_after() {
+    let (seven, eight) = (Bench::new(3, 2, 2), Bench::of_set(8, 3, 2, 2));
+    let store = seven.builder().add_set(eight.config()).open().expect("opens");
+    let mut acknowledged = Acknowledged::new();
+    create_some(&store, "before", 100, &mut acknowledged);
+    store.drain_set(id(8)).expect("drained");
+    let (number, value) = acknowledged.iter().find(|(number, _)| number.set_id() == id(8)).expect("it got some");
+    let (read, stop) = (AtomicBool::new(false), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !stop.load(Ordering::SeqCst) {
+                    match ends(store.get(*number)) {
+                        Ok(order) => assert_eq!(order.expect("there").value, *value),
+                        Err(error) => assert_eq!(error, Error::SetRetired { set: id(8) }),
+                    }
+                    read.store(true, Ordering::SeqCst);
+                }
+            });
+        }
+        until("it is read", || read.load(Ordering::SeqCst));
+        store.retire_set(id(8), Retire::Drained).expect("retired");
+        assert_eq!(ends(store.get(*number)), Err(Error::SetRetired { set: id(8) }));
+        stop.store(true, Ordering::SeqCst);
+    });
+}
+
+#[test]
 fn an_id_once_retired_is_refused_for_ever() {
     let (seven, eight) = (Bench::new(3, 2, 2), Bench::of_set(8, 3, 2, 2));
     let store = seven.builder().add_set(eight.config()).open().expect("opens");
@@ -353,6 +381,37 @@ fn a_replica_that_was_away_during_a_change_is_given_the_map_when_it_returns() {
     until("it is given the map", || map_of(&seven, 2) == map_of(&seven, 0));
     drop(store);
     assert_eq!(map_of(&seven, 2), map_of(&eight, 0));
+}
+
+/// It was given the map of the moment in which its epoch was claimed, and the change came between that and its first vote.
+#[test]
+fn a_replica_that_returns_in_the_middle_of_a_change_has_the_newest_map_all_the_same() {
+    let (seven, eight) = (Bench::new(3, 2, 2), Bench::of_set(8, 3, 2, 2));
+    let store = seven.open();
+    let map_of = |bench: &Bench, index: usize| (*bench.memory[index]).clone().meta("map").expect("read").expect("there");
+    store.take_out_replica(id(7), 2).expect("taken out");
+    until("it is closed", || !replica(&store, 2).reason.is_some_and(|reason| reason.contains("still")));
+    seven.faults[2].hang_applies();
+    let applies = seven.faults[2].applies();
+    store.bring_back_replica(id(7), 2).expect("begun");
+    until("it is being given the old map", || seven.faults[2].applies() > applies);
+    store.add_set(eight.config()).expect("added");
+    seven.release_all();
+    until("it is given the new one", || map_of(&seven, 2) == map_of(&eight, 0));
+    assert_eq!(map_of(&seven, 0), map_of(&eight, 0));
+}
+
+#[test]
+fn a_ramp_goes_on_while_other_changes_are_made() {
+    let (seven, eight) = (Bench::new(3, 2, 2), Bench::of_set(8, 3, 2, 2));
+    let store = seven.builder().ramp(Duration::from_millis(500)).open().expect("opens");
+    store.add_set(eight.config()).expect("added");
+    let mut weight = 0;
+    until("it has joined", || {
+        weight = weight % 1_000 + 1;
+        store.set_weight(id(7), weight).expect("weighted");
+        store.status().sets[1].state == SetState::Active
+    });
 }
 
 /// What one replica alone holds of a change counts, and is with all once the store has been opened.

@@ -125,6 +125,7 @@ fn three_probes_at_once_and_two_good_ones_close_it() {
     let probes: Vec<Permit> = (0..3).map(|_| breaker.admit(1_000).unwrap()).collect();
     assert!(probes.iter().all(Permit::is_probe));
     assert_eq!(breaker.admit(1_000), Err(Refused { retry_after_ms: 1_000 }));
+    assert!(!breaker.probe_is_due(1_000), "there is no place");
     let mut probes = probes.into_iter();
     breaker.record(probes.next().unwrap(), Outcome::Good, 1_001, true);
     assert_eq!(breaker.state(1_001), BreakerState::Probing);
@@ -135,6 +136,21 @@ fn three_probes_at_once_and_two_good_ones_close_it() {
     let closed = breaker.era();
     breaker.record(probes.next().unwrap(), Outcome::Failed, 1_003, true);
     assert_eq!(breaker.era(), closed);
+}
+
+#[test]
+fn no_more_probes_are_due_than_it_takes_to_close_it() {
+    let mut breaker = breaker();
+    trip(&mut breaker, 0);
+    assert!(!breaker.probe_is_due(700) && breaker.probe_is_due(1_000));
+    let first = breaker.admit(1_000).unwrap();
+    assert!(breaker.probe_is_due(1_000));
+    breaker.record(first, Outcome::Good, 1_000, true);
+    assert!(breaker.probe_is_due(1_000));
+    let second = breaker.admit(1_000).unwrap();
+    assert!(!breaker.probe_is_due(1_000), "one was good and one is under way");
+    breaker.record(second, Outcome::Neutral, 1_000, true);
+    assert!(breaker.probe_is_due(1_000));
 }
 
 #[test]

@@ -179,35 +179,28 @@ fn under_many_threads_it_opens_probes_and_closes_again() {
 
 #[test]
 fn from_the_first_failure_on_good_calls_of_all_threads_are_counted() {
-    // With so many to begin with, the call at which failures become half of them tells how many were counted.
-    let opens_at = |gate: &Gate| {
-        (1..).find(|_| {
-            call(gate, Outcome::Failed, 0);
-            call(gate, Outcome::Failed, 0);
-            call(gate, Outcome::Good, 0);
-            !gate.is_closed()
-        })
-    };
-    let alone = gate();
-    call(&alone, Outcome::Failed, 0);
-    (0..4_000).for_each(|_| assert!(call(&alone, Outcome::Good, 0)));
-    let together = gate();
-    call(&together, Outcome::Failed, 0);
-    call(&together, Outcome::Good, 0); // Ends the row, or each thread would be told one by one.
+    const CALLS: u64 = 2_000_000;
+    let gate = gate();
+    call(&gate, Outcome::Failed, 0);
+    call(&gate, Outcome::Good, 0); // Ends the row, or each thread would be told one by one.
+    let start = Barrier::new(4);
     std::thread::scope(|scope| {
         for thread in 0..4 {
-            let together = &together;
-            scope.spawn(move || match thread {
-                0 => (0..999).for_each(|_| assert!(call(together, Outcome::Good, 0))),
-                1 => {
-                    let mut batch = together.batch(0, nobody);
-                    (0..1_000).for_each(|_| batch.report(together.admit(0).unwrap(), Outcome::Good));
+            let (gate, start) = (&gate, &start);
+            scope.spawn(move || {
+                start.wait();
+                let mut batch = gate.batch(0, nobody);
+                for at in 0..CALLS {
+                    match thread == 1 && at % 3 == 0 {
+                        true => batch.report(gate.admit(0).unwrap(), Outcome::Good),
+                        false => assert!(call(gate, Outcome::Good, 0)),
+                    }
                 }
-                _ => (0..1_000).for_each(|_| assert!(call(together, Outcome::Good, 0))),
             });
         }
     });
-    assert_eq!(opens_at(&together), opens_at(&alone));
+    let counted = &gate.counted.0;
+    assert_eq!((counted.exactly.load(Relaxed), counted.roughly.load(Relaxed)), (4 * CALLS, 0));
 }
 
 /// The number of a probe was once equal to a flag: a good fourth probe was counted as a call of a closed breaker, and its place was
@@ -246,6 +239,42 @@ fn a_batch_that_outlives_the_opening_is_late_news() {
     let opened = gate.status(0);
     drop(batch);
     assert_eq!(gate.status(0), opened);
+
+    // Nor does it count when the breaker is closed again meanwhile.
+    (0..2).for_each(|_| assert!(call(&gate, Outcome::Good, 1_000)));
+    let mut batch = gate.batch(1_000, || true);
+    (0..100).for_each(|_| batch.report(gate.admit(1_000).unwrap(), Outcome::Good));
+    trip(&gate, 1_000);
+    (0..2).for_each(|_| assert!(call(&gate, Outcome::Good, 5_000)));
+    drop(batch);
+    for _ in 0..10 {
+        assert!(call(&gate, Outcome::Good, 5_000) && call(&gate, Outcome::Failed, 5_000));
+    }
+    assert!(!gate.is_closed(), "half of twenty");
+}
+
+#[test]
+fn neither_good_calls_nor_refused_ones_wait_for_the_lock() {
+    let gate = gate();
+    {
+        let _held = gate.breaker.0.lock();
+        // The end of a bucket, too.
+        for now_ms in [0, 999, 1_000, 5_000] {
+            assert!(call(&gate, Outcome::Good, now_ms) && call(&gate, Outcome::Neutral, now_ms));
+            gate.batch(now_ms, nobody).report(gate.admit(now_ms).unwrap(), Outcome::Good);
+        }
+    }
+    let late = gate.admit(5_000).unwrap();
+    trip(&gate, 5_000);
+    let held = gate.breaker.0.lock();
+    assert!(gate.admit(5_000).is_err());
+    assert_eq!((gate.share_permille(5_000), gate.may_probe(5_000)), (0, false));
+    // Thousands may fail at the moment it opens; only the first of them had to be told.
+    gate.report(late, Outcome::Failed, 5_000, nobody);
+    drop(held);
+    let _probes = [(); 3].map(|()| gate.admit(6_000).unwrap());
+    let _held = gate.breaker.0.lock();
+    assert!(gate.admit(6_000).is_err());
 }
 
 #[test]

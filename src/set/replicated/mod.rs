@@ -102,7 +102,7 @@ pub(crate) struct Core {
     turns: Turns,
     doubts: Mutex<Doubts>,
     recent: Recent,
-    /// How often doubts began to be settled.
+    /// How often doubts began to be settled, and were settled by a write.
     copies: AtomicU64,
     closures: Closures,
     mint: MintCore,

@@ -3,6 +3,7 @@
 use super::*;
 use crate::config::{ConfigError, Quorum};
 use crate::order::OrderNumber;
+use crate::replica::peek_identity;
 use crate::store::Builder;
 use crate::testing::ManualClock;
 use std::fs;
@@ -124,6 +125,10 @@ fn is_with_it(place: &Path, number: OrderNumber, what: &str) {
     assert_eq!(store.add_set(nine()), twice, "{what}");
     let elsewhere = SetConfig::new(id(9)).in_memory(3);
     assert_eq!(store.add_set(elsewhere), Err(ConfigError::DuplicateSet { set: id(9) }.into()), "{what}");
+    drop(store);
+    for dir in ["a/9", "b/9", "c/9"].map(|dir| place.join(dir)) {
+        assert!(peek_identity(&dir).unwrap().formed, "{what}: {dir:?} is like any other");
+    }
 }
 
 #[test]

@@ -7,6 +7,10 @@
 //! * one whose SET another holds *unverified* is the earlier one, acknowledged or not;
 //! * of two on one SET, the one with the lower number was not there when the other was placed: it was never acknowledged.
 //!
+//! The order that this process has told for the key stands over all others, whatever their records say: at that time every SET was
+//! asked, or is named in its record, and since then nobody but this process could place another. Only where it and another each
+//! hold the other's SET unverified is that not enough.
+//!
 //! Of others nothing can be said: the operator has to look, and nothing is changed. An order from more than a day before another has
 //! nothing to do with it, unless one of them says so: in between the key was forgotten and used again. (A day is what a key is
 //! looked for at least, whatever the builder says now or said then.)
@@ -23,6 +27,8 @@ pub(super) struct Find {
     pub(super) origin: Arc<Origin>,
     /// It was read strongly. Others may be on fewer than W replicas.
     pub(super) is_sure: bool,
+    /// It is the one that this process told for the key last.
+    pub(super) is_told: bool,
 }
 
 /// What to do.
@@ -68,19 +74,27 @@ pub(super) fn decide(finds: &[Find], unasked: &[SetId], request: &RequestKey, st
         [] if finds.is_empty() => Verdict::Place,
         [find] => stands(find, finds, unasked, request, strict, window),
         // Each of them gives way to another, or several to none.
-        [] => Verdict::Conflict(finds.iter().map(|find| find.number).collect()),
-        _ => Verdict::Conflict(left.iter().map(|find| find.number).collect()),
+        [] => conflict(finds.iter()),
+        _ => conflict(left.into_iter()),
     }
+}
+
+fn conflict<'a>(finds: impl Iterator<Item = &'a Find>) -> Verdict {
+    let mut numbers: Vec<OrderNumber> = finds.map(|find| find.number).collect();
+    numbers.sort_unstable();
+    Verdict::Conflict(numbers)
 }
 
 /// One of them stands, over all that it beats, that those beat, and so on.
 fn stands(find: &Find, finds: &[Find], unasked: &[SetId], request: &RequestKey, strict: bool, window: i64) -> Verdict {
     let first = find.origin.request_key.as_ref();
-    if !first.is_some_and(|first| (first.payload_bytes, first.payload_crc) == (request.payload_bytes, request.payload_crc)) {
+    let is_same = |first: &RequestKey| (first.payload_bytes, first.payload_crc) == (request.payload_bytes, request.payload_crc);
+    if !first.is_some_and(is_same) {
         return Verdict::Reused(find.number);
     }
     let unverified = find.origin.unverified.clone();
-    let missing: Vec<SetId> = unasked.iter().copied().filter(|set| !unverified.contains(set)).collect();
+    let is_missing = |set: &SetId| !find.is_told && !unverified.contains(set);
+    let missing: Vec<SetId> = unasked.iter().copied().filter(is_missing).collect();
     if strict && !missing.is_empty() {
         return Verdict::Unverified(missing);
     }
@@ -98,7 +112,13 @@ fn stands(find: &Find, finds: &[Find], unasked: &[SetId], request: &RequestKey, 
 impl Find {
     /// The other is an earlier one, and this took its place.
     fn beats(&self, other: &Find, window: i64) -> bool {
-        if self.number == other.number || other.supersedes(self) {
+        if self.number == other.number {
+            return false;
+        }
+        if self.is_told || other.is_told {
+            return self.is_told && !(self.doubts(other) && other.doubts(self));
+        }
+        if other.supersedes(self) {
             return false;
         }
         if self.supersedes(other) {
@@ -146,5 +166,4 @@ impl Find {
 }
 
 #[cfg(test)]
-#[path = "decide_tests.rs"]
 mod tests;

@@ -43,7 +43,17 @@ pub(super) struct Request {
     doubtful: Option<Doubtful>,
     /// The same, once it is given up.
     given_up: Option<(OrderNumber, Version)>,
+    told: Option<Told>,
     room: Room,
+}
+
+/// The order that was told for a key last.
+#[derive(Clone)]
+pub(super) struct Told {
+    number: OrderNumber,
+    version: Version,
+    request_key: RequestKey,
+    unverified: Vec<SetId>,
 }
 
 /// A create that ended in doubt.
@@ -105,7 +115,7 @@ pub(super) fn create(
         Err(error) => return promise.complete(Err(error)),
     };
     let (named, payload) = (key.key.clone(), Bytes::copy_from_slice(payload));
-    let request = Request { key, payload, strict, until, promise, rounds: 0, doubtful: None, given_up: None, room };
+    let request = Request { key, payload, strict, until, promise, rounds: 0, doubtful: None, given_up: None, told: None, room };
     match inner.keys.enter(Box::new(request)) {
         Ok(true) => inner.hand_out_turns(&named),
         Ok(false) => {}
@@ -170,7 +180,7 @@ impl Inner {
     }
 
     /// All that were asked have answered, or have not in time.
-    fn told(self: &Arc<Inner>, request: Box<Request>, mut view: View, answers: Vec<(SetId, Result<Vec<Keyed>, Error>)>) {
+    fn told(self: &Arc<Inner>, mut request: Box<Request>, mut view: View, answers: Vec<(SetId, Result<Vec<Keyed>, Error>)>) {
         let is_closed = |(_, answer): &(SetId, Result<Vec<Keyed>, Error>)| matches!(answer, Err(Error::Closed));
         if !answers.is_empty() && answers.iter().all(is_closed) {
             return self.end(request, Err(Error::Closed));
@@ -182,6 +192,12 @@ impl Inner {
             }
         }
         view.unasked.sort_unstable();
+        // Forgotten with its day.
+        let since = self.keys.since(&self.settings);
+        request.told.take_if(|told| since.as_ref().is_ok_and(|since| told.number.day() < *since));
+        if let Some(told) = &request.told {
+            view.recall(told);
+        }
         self.judge(request, view);
     }
 
@@ -259,7 +275,8 @@ impl Inner {
                 Ok(found) => {
                     // Given up or void by now, it is in doubt no more.
                     request.doubtful.take_if(|_| is_doubtful);
-                    view.finds.extend(found.map(|keyed| Find::of(keyed, true)));
+                    let is_told = request.told.as_ref().is_some_and(|told| told.number == number);
+                    view.finds.extend(found.map(|keyed| Find { is_told, ..Find::of(keyed, true) }));
                 }
                 // It may be an order, and cannot be given up.
                 Err(_) if is_doubtful && !was_found => {
@@ -271,6 +288,9 @@ impl Inner {
                     view.finds.retain(|find| find.number.set_id() != set);
                     if let Err(place) = view.unasked.binary_search(&set) {
                         view.unasked.insert(place, set);
+                    }
+                    if let Some(told) = &request.told {
+                        view.recall(told);
                     }
                 }
             }
@@ -292,7 +312,7 @@ impl Inner {
                 _ => None,
             };
             drop(room);
-            store.end_turn(&key.key, doubtful, given_up, promise, result);
+            store.end_turn(&key, doubtful, given_up, promise, result);
         };
         let promise = Promise::calling(then);
         self.place(&payload, Caller { promise, until, began: Instant::now(), permit: 0, trail: Some(Box::new(trail)) });
@@ -340,12 +360,12 @@ impl Inner {
     fn end(self: &Arc<Inner>, request: Box<Request>, result: Result<Placed, Error>) {
         let Request { key, promise, doubtful, given_up, room, .. } = *request;
         drop(room);
-        self.end_turn(&key.key, doubtful, given_up, promise, result);
+        self.end_turn(&key, doubtful, given_up, promise, result);
     }
 
     fn end_turn(
         self: &Arc<Inner>,
-        key: &Bytes,
+        key: &RequestKey,
         doubtful: Option<Doubtful>,
         given_up: Option<(OrderNumber, Version)>,
         promise: Promise<Placed>,
@@ -355,10 +375,16 @@ impl Inner {
         if let Some((number, version)) = given_up {
             self.make_void(number, version);
         }
-        let hands_out = self.keys.pass_on(key, doubtful);
+        let told = result.as_ref().ok().map(|placed| Told {
+            number: placed.number,
+            version: placed.version,
+            request_key: key.clone(),
+            unverified: placed.unverified.clone(),
+        });
+        let hands_out = self.keys.pass_on(&key.key, doubtful, told);
         answer(promise, result);
         if hands_out {
-            self.hand_out_turns(key);
+            self.hand_out_turns(&key.key);
         }
     }
 
@@ -423,7 +449,22 @@ impl<T> Gather<T> {
 impl Find {
     fn of(keyed: Keyed, is_sure: bool) -> Find {
         let Keyed { number, version, origin } = keyed;
-        Find { number, version, origin, is_sure }
+        Find { number, version, origin, is_sure, is_told: false }
+    }
+}
+
+impl View {
+    /// What was told for the key last still stands where it was found again; and where its SET cannot be asked, since nobody else
+    /// has placed another since.
+    fn recall(&mut self, told: &Told) {
+        let set = told.number.set_id();
+        if let Some(find) = self.finds.iter_mut().find(|find| find.number == told.number) {
+            find.is_told = true;
+        } else if self.unasked.contains(&set) {
+            let Told { number, version, request_key, unverified } = told.clone();
+            let origin = Origin { request_key: Some(request_key), supersedes: Vec::new(), unverified };
+            self.finds.push(Find { number, version, origin: Arc::new(origin), is_sure: true, is_told: true });
+        }
     }
 }
 
@@ -449,3 +490,6 @@ fn answer(promise: Promise<Placed>, result: Result<Placed, Error>) {
 fn no_turn() -> Error {
     Error::NotAttempted { reason: NotAttempted::NoKeyTurn }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
-//! Creates with one request key take turns in this process, first come first served. What comes of a key that ended in doubt is kept
-//! here as well, for the next one with that key. Bounded in number and in bytes.
+//! Creates with one request key take turns in this process, first come first served. What became of a key is kept here as well, for
+//! the next one with that key: that it ended in doubt, and the order that was told last. Bounded in number and in bytes.
 
-use super::{Doubtful, Request};
+use super::{Doubtful, Request, Told};
 use crate::config::Settings;
 use crate::error::{Error, NotAttempted};
 use crate::order::Day;
@@ -18,6 +18,9 @@ use std::time::Instant;
 const WAITING_MAX: usize = 8_192;
 /// The most keys of which it is remembered that they ended in doubt.
 const DOUBTFUL_MAX: usize = 65_536;
+/// The most keys of which it is remembered which order was told. Of others the records say enough; but for the case in which they leave
+/// it to the operator.
+const TOLD_MAX: usize = 65_536;
 /// Parts of the table, each with its own lock.
 const SHELVES: usize = 64;
 
@@ -34,6 +37,9 @@ pub(in crate::store) struct Keys {
 struct Shelf {
     queues: HashMap<Bytes, Queue>,
     doubtful: HashMap<Bytes, Doubtful>,
+    told: HashMap<Bytes, Told>,
+    /// The same keys, those first that were told first.
+    told_first: VecDeque<Bytes>,
 }
 
 /// Those that wait for one key.
@@ -133,13 +139,17 @@ impl Keys {
         };
         queue.held = true;
         next.doubtful = shelf.doubtful.remove(key);
+        next.told = shelf.told.get(key).cloned();
         self.doubtful.fetch_sub(usize::from(next.doubtful.is_some()), Ordering::Relaxed);
         Some(next)
     }
 
-    /// A turn ends, and this is still in doubt; says whether turns have to be handed out.
-    pub(super) fn pass_on(&self, key: &Bytes, doubtful: Option<Doubtful>) -> bool {
+    /// A turn ends, with this still in doubt, and this told; says whether turns have to be handed out.
+    pub(super) fn pass_on(&self, key: &Bytes, doubtful: Option<Doubtful>, told: Option<Told>) -> bool {
         let mut shelf = self.shelf(key);
+        if let Some(told) = told {
+            shelf.tell(key, told);
+        }
         if let Some(doubtful) = doubtful
             && shelf.doubtful.insert(key.clone(), doubtful).is_none()
         {
@@ -151,18 +161,32 @@ impl Keys {
     }
 
     /// Takes out those that wait and whose deadline has passed; says when the next one passes.
-    pub(super) fn take_expired(&self, now: Instant) -> (Vec<Box<Request>>, Option<Instant>) {
-        let (mut expired, mut next) = (Vec::new(), None);
+    pub(super) fn take_expired(&self, now: Instant) -> (VecDeque<Box<Request>>, Option<Instant>) {
+        let (mut expired, mut next) = (VecDeque::new(), None);
         for shelf in &self.shelves {
             for queue in shelf.lock().queues.values_mut() {
-                let (late, waiting) = std::mem::take(&mut queue.waiting).into_iter().partition(|request| request.until <= now);
+                let (mut late, waiting) =
+                    std::mem::take(&mut queue.waiting).into_iter().partition(|request| request.until <= now);
                 queue.waiting = waiting;
-                expired.extend::<VecDeque<_>>(late);
+                expired.append(&mut late);
                 let first = queue.waiting.iter().map(|request| request.until).min();
                 next = next.into_iter().chain(first).min();
             }
         }
         (expired, next)
+    }
+}
+
+impl Shelf {
+    fn tell(&mut self, key: &Bytes, told: Told) {
+        if self.told.insert(key.clone(), told).is_none() {
+            self.told_first.push_back(key.clone());
+        }
+        if self.told_first.len() > TOLD_MAX / SHELVES
+            && let Some(first) = self.told_first.pop_front()
+        {
+            self.told.remove(&first);
+        }
     }
 }
 

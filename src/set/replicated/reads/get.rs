@@ -65,7 +65,7 @@ pub(crate) struct GetOp {
     held: Held,
     mode: Mode,
     began: Changes,
-    /// How often doubts had begun to be settled when it began.
+    /// How often doubts had begun, and ended, to be settled when it began.
     copies: u64,
     state: Mutex<State>,
 }
@@ -309,8 +309,9 @@ impl GetOp {
         let is_settling = core.is_settling(self.number);
         let below = core.doubts.lock().hides_below(self.number);
         let is_copied = is_settling || self.is_outrun(core) || below.is_some_and(|below| record.version < below);
-        // Last, as what may be shown is taken for shown.
-        let is_hidden = is_copied || !core.may_show(self.number, record.version);
+        // Late, as what may be shown is taken for shown. What was given up and made void since the first look is not known to be
+        // given up any more, so there is a last one.
+        let is_hidden = is_copied || !core.may_show(self.number, record.version) || self.is_outrun(core);
         if is_hidden {
             self.park();
             if !core.await_settling(self.number, self) {

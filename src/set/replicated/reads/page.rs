@@ -37,7 +37,7 @@ pub(crate) struct PageOp {
     deadline: Instant,
     held: Held,
     dirty: bool,
-    /// How often doubts had begun to be settled when it began.
+    /// How often doubts had begun, and ended, to be settled when it began.
     copies: u64,
     voters: Mask,
     state: Mutex<State>,
@@ -210,8 +210,17 @@ impl PageOp {
             }
         }
         drop(doubts);
-        // What is shown here takes effect, also where its caller was not told yet.
-        core.confirm_open(orders.iter().filter_map(|(number, order)| Some((*number, order.as_ref().ok()?.version))));
+        // What is shown here takes effect, also where its caller was not told yet. What was given up since the look above is read by
+        // itself; and all of it is where something may have been made void since, for then nobody knows of it any more.
+        let shown = orders.iter().filter_map(|(number, order)| Some((*number, order.as_ref().ok()?.version)));
+        let mut hidden = core.confirm_open(shown.clone());
+        if core.copies.load(Ordering::Acquire) != self.copies {
+            hidden = shown.map(|(number, _)| number).collect();
+        }
+        for number in hidden {
+            orders.remove(&number);
+            doubtful.push(number);
+        }
         state.assembling = Some(Assembly { orders, reading: doubtful.len(), next: upto });
         if doubtful.is_empty() {
             return self.complete(core, state);

@@ -373,11 +373,11 @@ impl Core {
         self.doubts.lock().show(number, version)
     }
 
-    /// As [`Core::may_show`], for finds in ascending order that are on W replicas.
-    pub(crate) fn confirm_open(&self, found: impl Iterator<Item = (OrderNumber, Version)>) {
+    /// As [`Core::may_show`], for finds in ascending order that are on W replicas. Answers with those that may not be shown.
+    pub(crate) fn confirm_open(&self, found: impl Iterator<Item = (OrderNumber, Version)> + Clone) -> Vec<OrderNumber> {
         let mut submit = self.submit.lock();
         let mut completions = Vec::new();
-        for (number, version) in found {
+        for (number, version) in found.clone() {
             if submit.open.front().is_none_or(|op| number < op.write.number()) {
                 continue;
             }
@@ -390,6 +390,11 @@ impl Core {
         }
         drop(submit);
         self.notifier.push_all(&mut completions);
+        let mut doubts = self.doubts.lock();
+        if doubts.is_empty() {
+            return Vec::new();
+        }
+        found.filter(|(number, version)| !doubts.show(*number, *version)).map(|(number, _)| number).collect()
     }
 
     /// It was found on W replicas before its caller was told anything.

@@ -11,10 +11,10 @@ use crate::error::{Error, NotAttempted};
 use crate::order::OrderNumber;
 use crate::pending::Promise;
 use crate::quorum::Mask;
-use crate::replica::{Draft, Kind, Lookup, Record, ReplicaError, Version};
+use crate::replica::{Draft, Kind, Lookup, Record, ReplicaError, Version, Write};
 use crate::set::Ending;
 use crate::set::replicated::Core;
-use crate::set::replicated::lanes::lane::ReadJob;
+use crate::set::replicated::lanes::lane::{Job, ReadJob};
 use crate::set::replicated::lanes::worker::guarded;
 use crate::set::replicated::upkeep::coordinator::{Timed, again};
 use crate::set::replicated::upkeep::notify::{Completion, Deliver, Held};
@@ -30,16 +30,18 @@ impl Core {
     /// See [`Shard::give_up`](crate::set::Shard::give_up).
     pub(crate) fn give_up(&self, number: OrderNumber, version: Version) -> Option<Version> {
         self.enlist_doubtful_create(number);
-        let given_up = self.doubts.lock().give_up(number, version)?;
-        // Whoever settles it at this moment may be rolling it forward. In this order: who begins to settle looks afterwards.
-        if self.is_settling(number) {
+        self.doubts.lock().give_up(number, version)?;
+        // Whoever settles it at this moment may be rolling it forward. In this order: who begins to settle looks afterwards. And
+        // whoever has just ended that may have rolled it forward: so it is asked once more.
+        let given_up = if self.is_settling(number) { None } else { self.doubts.lock().give_up(number, version) };
+        if given_up.is_none() {
             self.doubts.lock().take_back(number);
             return None;
         }
         // A read under way may have found it: from here on it looks again, in its turn.
         self.copies.fetch_add(1, Ordering::AcqRel);
         self.recent.forget(number);
-        Some(given_up)
+        given_up
     }
 
     /// Makes a given-up number void, for whoever has the turn. Called when settling has begun.
@@ -62,6 +64,8 @@ impl Core {
                 Some(record)
                     if record.kind == Kind::Void && is_confirmed && newest.is_none_or(|newest| newest < record.version) =>
                 {
+                    // Reads that began meanwhile may have found what was there before, and nobody knows of that from here on.
+                    core.copies.fetch_add(1, Ordering::AcqRel);
                     core.doubts.lock().ended(number, record.version);
                     core.recent.written(number, record);
                     core.land(number, Some(record));
@@ -148,36 +152,61 @@ impl EndOp {
         match stands {
             Err(error) => self.answer(core, Err(error)),
             Ok(Some(record)) if record.kind == Kind::Order => self.answer(core, Ok(Ending::Alive(record.version))),
-            Ok(_) => self.count(core),
+            Ok(Some(record)) => self.count(core, record),
+            // Nothing was written, as the time was up or the SET is closing.
+            Ok(None) => self.answer(core, Err(Error::Unconfirmed { number: self.number, need: core.quorum.w() })),
         }
     }
 
     /// Asks every replica of the SET whether it holds the void.
-    fn count(self: &Arc<EndOp>, core: &Arc<Core>) {
+    fn count(self: &Arc<EndOp>, core: &Arc<Core>, void: Record) {
         let all: Mask = (0..core.quorum.n()).collect();
         self.state.lock().asked = all;
+        let write = Write::new(self.number, &void, false);
         for index in all.iter() {
-            let (op, number) = (Arc::clone(self), self.number);
+            let (op, number, write) = (Arc::clone(self), self.number, write.clone());
             let job: ReadJob = Box::new(move |replica| {
-                op.counted(index, replica.and_then(|replica| guarded(|| replica.get(number))));
+                op.counted(index, &write, replica.and_then(|replica| guarded(|| replica.get(number))));
             });
             if core.lane(index).read(job).is_err() {
-                self.counted(index, Err(ReplicaError::Closed));
+                self.told(core, index, false);
             }
         }
     }
 
-    fn counted(&self, index: u8, result: Result<Lookup, ReplicaError>) {
+    /// A replica was asked. One that missed the void in an earlier process is given it: nobody else would.
+    fn counted(self: &Arc<EndOp>, index: u8, write: &Write, result: Result<Lookup, ReplicaError>) {
         let Some(core) = self.core.upgrade() else { return };
+        let lane = core.lane(index);
+        match result {
+            _ if !lane.is_voting() => self.told(&core, index, false),
+            Ok(Lookup::Found(Record { kind: Kind::Void, .. })) => self.told(&core, index, true),
+            Ok(Lookup::Absent | Lookup::Found(_)) => {
+                let op = Arc::clone(self);
+                let done = Box::new(move |index, result: Result<(), ReplicaError>| {
+                    if let Some(core) = op.core.upgrade() {
+                        op.told(&core, index, result.is_ok());
+                    }
+                });
+                if lane.push(Job::Write { write: write.clone(), done }).is_err() {
+                    self.told(&core, index, false);
+                }
+            }
+            Ok(Lookup::Damaged(_)) | Err(_) => self.told(&core, index, false),
+        }
+    }
+
+    /// Whether a replica holds it.
+    fn told(&self, core: &Core, index: u8, holds: bool) {
         let mut state = self.state.lock();
         state.asked = state.asked.without(index);
-        if matches!(result, Ok(Lookup::Found(Record { kind: Kind::Void, .. }))) && core.lane(index).is_voting() {
+        if holds {
             state.void = state.void.with(index);
         }
         let everywhere = state.void.count() == core.quorum.n();
         if state.asked.is_empty() {
             drop(state);
-            self.answer(&core, Ok(Ending::Void { everywhere }));
+            self.answer(core, Ok(Ending::Void { everywhere }));
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::set::replicated::lanes::lane::Job;
 use crate::set::replicated::upkeep::coordinator::{Timed, again};
 use crate::set::replicated::writes::doubts::Doubt;
 use parking_lot::Mutex;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
@@ -168,6 +169,8 @@ impl WriteOp {
         if stored {
             // First what later reads find, then whoever waits: nobody may read what was before after being told of this.
             if let Some(copied) = self.copies {
+                // What it was written over is known to nobody from here on: reads that began meanwhile look again, in their turn.
+                core.copies.fetch_add(1, Ordering::AcqRel);
                 core.copied(number, version, copied);
             }
             core.recent.written(number, &self.record);

@@ -1,0 +1,331 @@
+//! What creates that never touch a sick SET feel of it: three SETs of three replicas on sled (R = W = 2), each SET on a device of
+//! its own, and windows in which all are healthy by turns with windows in which one of them needs 500 ms for every sync below sled.
+//! `cargo bench --bench sick_set`; the goal is a p99 of at most 1.2 times the healthy one, the median of nine pairs of windows.
+//!
+//! Only creates that were stored at the first attempt, on one of the two other SETs, are compared. In a sick window those two take the
+//! share of the third as well. So the load is open: orders are due at a fixed rate, a part of what the store was seen to take in a
+//! warm-up, whatever becomes of those before, and the two stay far from what they can take: what is measured is what the sick SET
+//! does to them, not that two carry less than three. An order that is sent late counts from when it was due.
+//!
+//! A sick window begins when the SET has been sick for a while: the first second of it, before the breaker opens, is measured too,
+//! as a window of its own (*onset*). Between two windows the SET is healed, and nothing is measured until its breaker has closed for
+//! its whole share, all it missed is caught up with, and every number that was given up is void on all replicas.
+//!
+//! Where the delay comes from is told in `tests/slow_disk/delay.rs`: healthy or not, all devices are directories on one disk.
+//!
+//! | variable | default | |
+//! |---|---|---|
+//! | `ORDERMINT_BENCH_ROUNDS` | 9 | pairs of windows |
+//! | `ORDERMINT_BENCH_RATE` | 0 | creates a second, over all SETs; 0: half of what a warm-up shows |
+//! | `ORDERMINT_BENCH_WINDOW_MS` | 2000 | |
+
+#[path = "../tests/slow_disk/delay.rs"]
+mod delay;
+
+use delay::{Shim, SlowDir};
+use ordermint::{BreakerSettings, BreakerState, CreateOptions, OrderStore, Pending, Placed, Quorum, SetConfig, SetId, SetStatus};
+use std::error::Error;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::{Duration, Instant};
+
+const ROLE: &str = "ORDERMINT_SLOW_ROLE";
+const SETS: u8 = 3;
+const SICK: u8 = 2;
+const PAYLOAD: usize = 100;
+const DELAY: Duration = Duration::from_millis(500);
+const DEADLINE: Duration = Duration::from_secs(2);
+/// How long the SET has been sick before the sick window begins: its breaker has opened, and what was in flight there has ended.
+const ONSET: Duration = Duration::from_secs(2);
+/// Orders that are due are sent so often.
+const TICK: Duration = Duration::from_millis(1);
+/// Under way at once in the warm-up.
+const WARM_UP: usize = 1_000;
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+fn main() -> ExitCode {
+    // `cargo test` and `cargo bench --no-run` must not take minutes.
+    if !std::env::args().any(|argument| argument == "--bench") {
+        return ExitCode::SUCCESS;
+    }
+    let done = if std::env::var_os(ROLE).is_some() { measure() } else { start() };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("sick_set: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Starts this program again with the shim.
+fn start() -> Result<()> {
+    let shim = match Shim::build() {
+        Ok(shim) => shim,
+        Err(reason) => {
+            println!("SKIPPED, nothing was measured: {reason}");
+            return Ok(());
+        }
+    };
+    let status = shim.myself()?.arg("--bench").env(ROLE, "1").stdin(Stdio::null()).status()?;
+    if status.success() { Ok(()) } else { Err(format!("it ended with {status}").into()) }
+}
+
+fn measure() -> Result<()> {
+    let slow = SlowDir::of_environment()?;
+    let rounds = setting("ORDERMINT_BENCH_ROUNDS", 9)?.max(1);
+    let window = Duration::from_millis(setting("ORDERMINT_BENCH_WINDOW_MS", 2_000)?.max(1).into());
+    // Each time is a first time: it is not left alone for longer and longer, from one sick window to the next.
+    let breaker = BreakerSettings::new().forget_after(Duration::from_secs(1));
+    let mut builder = OrderStore::builder().quorum(Quorum::new(3, 2, 2)?).breaker(breaker);
+    for set in 0..SETS {
+        std::fs::create_dir_all(slow.device(set))?;
+        builder =
+            builder.add_set(SetConfig::new(id(set)?).replicas((0..3).map(|index| slow.device(set).join(index.to_string()))));
+    }
+    let store = builder.open()?;
+    slow.only(Some(SICK))?;
+    println!("{}", told_by("date", &["-u", "+%Y-%m-%d %H:%M UTC"]));
+    println!("{}", told_by("uname", &["-srm"]));
+    println!("{} cores, load {}", std::thread::available_parallelism()?, told_by("cut", &["-d ", "-f1-3", "/proc/loadavg"]));
+    let most = warm_up(&store, window)?;
+    let rate = match setting("ORDERMINT_BENCH_RATE", 0)? {
+        0 => (most / 2).max(100),
+        rate => rate,
+    };
+    println!("{most} creates/s with {WARM_UP} under way; {rate} creates/s from here on, in windows of {window:?}");
+    println!("{SETS} SETs, sick is SET {SICK}: {DELAY:?} for each sync of its three replicas\n");
+    println!("pair   healthy p50     p99     max          sick p50     p99     max  p99 ratio   onset p99   load");
+    let load = Load { store: &store, rate };
+    let mut ratios = Vec::new();
+    let (mut total, mut failed) = (Creates::default(), 0);
+    for round in 0..rounds {
+        let mut healthy = None;
+        let mut sick = None;
+        // Who comes first changes, so that what drifts does not count for one side.
+        for turn in 0..2 {
+            if (round + turn) % 2 == 0 {
+                let creates = load.run(window)?;
+                failed += creates.failed.len();
+                healthy = Some(creates);
+            } else {
+                let before = store.status().sets[usize::from(SICK)].writes_opened;
+                slow.delay_syncs(DELAY)?;
+                let onset = load.run(ONSET)?;
+                let creates = load.run(window)?;
+                let opened = store.status().sets[usize::from(SICK)].writes_opened - before;
+                slow.heal()?;
+                sick = Some((onset, creates, opened));
+            }
+            failed += recover(&load)?;
+        }
+        let (Some(healthy), Some((onset, sick, opened))) = (healthy, sick) else { continue };
+        let ratio = sick.figures().p99 / healthy.figures().p99;
+        ratios.push(ratio);
+        println!(
+            "{:>4} {}    {} {ratio:>10.2} {:>11.2} {:>6}",
+            round + 1,
+            healthy.figures(),
+            sick.figures(),
+            onset.figures().p99,
+            told_by("cut", &["-d ", "-f1", "/proc/loadavg"]),
+        );
+        println!("       healthy: {healthy}\n       onset:   {onset}\n       sick:    {sick}, breaker opened {opened} times");
+        for creates in [onset, sick] {
+            failed += creates.failed.len();
+            total.reminted += creates.reminted;
+        }
+    }
+    ratios.sort_by(f64::total_cmp);
+    println!("\n{:.2} x the healthy p99 while a SET is sick, median of {rounds} (goal: 1.2)", ratios[ratios.len() / 2]);
+    println!("{failed} creates failed (goal: 0); {} placed a second time", total.reminted);
+    let slept = slow.slept()?;
+    println!("{} syncs were delayed, {} writes, {} reads", slept.syncs, slept.writes, slept.reads);
+    store.close().wait()?;
+    Ok(())
+}
+
+fn id(set: u8) -> Result<SetId> {
+    Ok(SetId::new(set.into())?)
+}
+
+/// What the store takes, in creates a second.
+fn warm_up(store: &OrderStore, window: Duration) -> Result<u32> {
+    // Leases and days first.
+    store.create_all((0..WARM_UP).map(|_| [b'w'; PAYLOAD])).collect::<std::result::Result<Vec<_>, _>>()?;
+    let (mut under_way, begin, mut count) = (std::collections::VecDeque::new(), Instant::now(), 0u32);
+    while begin.elapsed() < window {
+        while under_way.len() < WARM_UP {
+            under_way.push_back(store.create([b'w'; PAYLOAD]));
+        }
+        if let Some(pending) = under_way.pop_front() {
+            pending.wait()?;
+            count += 1;
+        }
+    }
+    let took = begin.elapsed();
+    for pending in under_way {
+        pending.wait()?;
+    }
+    Ok((f64::from(count) / took.as_secs_f64()) as u32)
+}
+
+/// Orders at a fixed rate.
+struct Load<'a> {
+    store: &'a OrderStore,
+    rate: u32,
+}
+
+/// What became of a window's orders.
+#[derive(Default)]
+struct Creates {
+    /// Of those that were stored at once on a SET that is never sick.
+    latencies: Vec<Duration>,
+    /// By SET.
+    placed: [usize; SETS as usize],
+    reminted: usize,
+    failed: Vec<String>,
+}
+
+/// In milliseconds.
+#[derive(Clone, Copy, Default)]
+struct Figures {
+    p50: f64,
+    p99: f64,
+    max: f64,
+}
+
+/// When a create was answered: the store calls it then.
+struct Stamp {
+    begin: Instant,
+    /// Nanoseconds since `begin`, and one; 0 before.
+    at: AtomicU64,
+}
+
+impl Wake for Stamp {
+    fn wake(self: Arc<Stamp>) {
+        self.at.store(u64::try_from(self.begin.elapsed().as_nanos()).unwrap_or(u64::MAX - 1) + 1, Ordering::Release);
+    }
+}
+
+impl Stamp {
+    /// It comes right after the answer.
+    fn since_begin(&self) -> Duration {
+        loop {
+            match self.at.load(Ordering::Acquire) {
+                0 => std::thread::yield_now(),
+                at => return Duration::from_nanos(at - 1),
+            }
+        }
+    }
+}
+
+impl Load<'_> {
+    /// Sends what is due in the window, then waits for all answers.
+    fn run(&self, window: Duration) -> Result<Creates> {
+        let due_at = |nr: usize| Duration::from_secs_f64(nr as f64 / f64::from(self.rate));
+        let (begin, mut sent) = (Instant::now(), Vec::new());
+        loop {
+            let now = begin.elapsed();
+            while due_at(sent.len()) < now.min(window) {
+                let mut pending = self.store.create_with([b'x'; PAYLOAD], CreateOptions::new().deadline(DEADLINE));
+                let stamp = Arc::new(Stamp { begin, at: AtomicU64::new(0) });
+                let waker = Waker::from(Arc::clone(&stamp));
+                let answer = match Pin::new(&mut pending).poll(&mut Context::from_waker(&waker)) {
+                    Poll::Ready(answer) => {
+                        waker.wake();
+                        Err(answer)
+                    }
+                    Poll::Pending => Ok(pending),
+                };
+                sent.push((answer, stamp));
+            }
+            if now >= window {
+                break;
+            }
+            std::thread::sleep(TICK);
+        }
+        let mut creates = Creates::default();
+        for (nr, (pending, stamp)) in sent.into_iter().enumerate() {
+            match pending.map_or_else(|answer| answer, Pending::wait) {
+                Ok(placed) => creates.count(&placed, stamp.since_begin().saturating_sub(due_at(nr))),
+                Err(error) => creates.failed.push(error.to_string()),
+            }
+        }
+        creates.latencies.sort_unstable();
+        Ok(creates)
+    }
+}
+
+impl Creates {
+    fn count(&mut self, placed: &Placed, latency: Duration) {
+        let set = usize::from(placed.number.set_id().get());
+        self.placed[set] += 1;
+        self.reminted += placed.superseded.len();
+        if placed.attempts == 1 && set != usize::from(SICK) {
+            self.latencies.push(latency);
+        }
+    }
+
+    fn figures(&self) -> Figures {
+        let Some(last) = self.latencies.len().checked_sub(1) else { return Figures::default() };
+        let at = |percent: usize| self.latencies[(self.latencies.len() * percent / 100).min(last)].as_secs_f64() * 1_000.0;
+        Figures { p50: at(50), p99: at(99), max: at(100) }
+    }
+}
+
+impl fmt::Display for Creates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Creates { placed, reminted, failed, .. } = self;
+        write!(f, "creates by SET {placed:?}, {reminted} placed a second time, {} failed", failed.len())?;
+        failed.first().map_or(Ok(()), |error| write!(f, ": {error}"))
+    }
+}
+
+impl fmt::Display for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:>13.2} {:>7.2} {:>7.2}", self.p50, self.p99, self.max)
+    }
+}
+
+/// Goes on at the same rate until the sick SET is as the others are; says how many creates failed.
+fn recover(load: &Load<'_>) -> Result<usize> {
+    let until = Instant::now() + Duration::from_secs(120);
+    let mut failed = 0;
+    loop {
+        let creates = load.run(Duration::from_millis(250))?;
+        failed += creates.failed.len();
+        if let Some(error) = creates.failed.first() {
+            println!("       {} creates failed while the SET recovers: {error}", creates.failed.len());
+        }
+        let status = load.store.status();
+        let is_well = |set: &SetStatus| {
+            let caught_up = set.replicas.iter().all(|replica| replica.missed == 0 && !replica.needs_sync);
+            set.writes == BreakerState::Closed && set.notes_waiting == 0 && caught_up
+        };
+        if status.sets.iter().all(is_well) {
+            return Ok(failed);
+        }
+        if Instant::now() > until {
+            return Err(format!("it does not recover: {status:#?}").into());
+        }
+    }
+}
+
+fn setting(name: &str, default: u32) -> Result<u32> {
+    match std::env::var(name) {
+        Ok(text) => text.parse().map_err(|_| format!("{name}={text} is no number").into()),
+        Err(_) => Ok(default),
+    }
+}
+
+fn told_by(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).output();
+    output.map_or_else(|_| format!("no {program}"), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}

@@ -99,6 +99,8 @@ pub(crate) enum LeaseEvent {
     Granted(Block),
     /// A fetch asked for before failed, or nobody knows; its sequences are never used.
     FetchFailed { day: Day },
+    /// Replicas came back: a fetch that failed without them may be tried again at once.
+    ReplicasBack,
     /// The operator says that the clock is right.
     ClockAccepted,
 }
@@ -222,6 +224,7 @@ impl LeaseBook {
             }
             LeaseEvent::Granted(block) => self.leased(block, now),
             LeaseEvent::FetchFailed { day } => self.fetch_failed(day, now),
+            LeaseEvent::ReplicasBack => self.counters.values_mut().for_each(|counter| counter.retry_at_ms = 0),
             LeaseEvent::ClockAccepted => self.accept_clock(now),
         }
         self.look_at_clock(now);

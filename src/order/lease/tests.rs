@@ -278,6 +278,28 @@ fn pauses_between_failures_double_up_to_a_few_seconds_and_less_is_asked_for() {
 }
 
 #[test]
+fn replicas_that_come_back_end_the_pause_after_a_failure() {
+    let mut process = Process::start(at("2026-11-22", 12, 0), &[]);
+    process.settle();
+    process.mint_many(LEASE_MIN / 2);
+    process.tick();
+    for _ in 0..6 {
+        process.fail();
+        process.now.boot_ms = process.book.next_tick_ms(process.now);
+        process.tick();
+    }
+    process.fail();
+    process.now.boot_ms += 100;
+    process.tick();
+    assert_eq!(process.asked, [], "it would be asked again in some seconds");
+    process.event(LeaseEvent::ReplicasBack);
+    assert_eq!(process.asked.len(), 1, "and is asked now");
+    // Not once more while that is under way.
+    process.event(LeaseEvent::ReplicasBack);
+    assert_eq!(process.asked.len(), 1);
+}
+
+#[test]
 fn the_first_refill_of_a_day_does_not_count_what_yesterday_left_over() {
     let mut process = Process::start(at("2026-11-22", 23, 59) + 59_900, &[]);
     process.mint_many(100);

@@ -61,6 +61,11 @@ impl Leases {
         self.feed(core, LeaseEvent::ClockAccepted);
     }
 
+    /// Replicas vote again. What failed without them is not to keep creates waiting for seconds more.
+    pub(crate) fn hasten(&mut self, core: &Core) {
+        self.feed(core, LeaseEvent::ReplicasBack);
+    }
+
     /// Looks at the clock and the stock; returns when to come again.
     pub(crate) fn step(&mut self, core: &Core, at: Instant) -> Instant {
         let late: Vec<u64> = self.fetches.iter().filter(|(_, fetch)| fetch.deadline <= at).map(|(id, _)| *id).collect();

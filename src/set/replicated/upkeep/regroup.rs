@@ -442,6 +442,7 @@ impl Claim {
             core.hand_over_floor(&core.lane(newcomer.index));
             core.hand_over_map(&core.lane(newcomer.index));
         }
+        leases.hasten(core);
         compare.restart(core, leases.marks());
         core.post(Event::Wake);
     }

@@ -13,7 +13,7 @@ fn when_the_day_of_one_set_is_full_the_others_take_its_orders() {
     for memory in &world.set(7).memory {
         let replica = (**memory).clone();
         let mut group = Group::new(replica.epoch());
-        group.push_meta(&format!("lease/{}", today()), mark.to_be_bytes().to_vec()).expect("room");
+        group.push_meta(format!("lease/{}", today()), mark.to_be_bytes().to_vec()).expect("room");
         replica.apply(&group).expect("memory takes it");
     }
     let store = world.open();

@@ -91,8 +91,9 @@ fn measure() -> Result<()> {
     let mut builder = OrderStore::builder().quorum(Quorum::new(3, 2, 2)?).breaker(breaker);
     for set in 0..SETS {
         std::fs::create_dir_all(slow.device(set))?;
-        builder =
-            builder.add_set(SetConfig::new(id(set)?).replicas((0..3).map(|index| slow.device(set).join(index.to_string()))));
+        builder = builder.add_set(
+            SetConfig::new(id(set)?).weight(WEIGHT).replicas((0..3).map(|index| slow.device(set).join(index.to_string()))),
+        );
     }
     let store = builder.open()?;
     slow.only(Some(SICK))?;

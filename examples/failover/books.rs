@@ -31,8 +31,15 @@ pub(crate) enum Fault {
     Nobodys(OrderNumber),
 }
 
-/// Holds what was acknowledged against what was `found`, and against what could be read of the numbers that were given up.
-pub(crate) fn check(placed: &[Entry], alive: &[OrderNumber], found: &[(OrderNumber, String)]) -> Balance {
+/// Holds what was acknowledged against what was `found`, and against what could be read of the numbers that were given up. The
+/// `doubtful` may be there or not.
+pub(crate) fn check(
+    placed: &[Entry],
+    doubtful: &[OrderNumber],
+    alive: &[OrderNumber],
+    found: &[(OrderNumber, String)],
+) -> Balance {
+    let doubtful: BTreeSet<OrderNumber> = doubtful.iter().copied().collect();
     let superseded: BTreeSet<OrderNumber> = placed.iter().flat_map(|entry| entry.superseded.iter().copied()).collect();
     let mut faults: Vec<Fault> = alive.iter().copied().map(Fault::Alive).collect();
     let mut told: BTreeMap<OrderNumber, &str> = BTreeMap::new();
@@ -50,6 +57,7 @@ pub(crate) fn check(placed: &[Entry], alive: &[OrderNumber], found: &[(OrderNumb
             Some(known) if known == payload => {}
             Some(_) => faults.push(Fault::Changed(*number)),
             None if superseded.contains(number) => faults.push(Fault::Alive(*number)),
+            None if doubtful.contains(number) => {}
             None => faults.push(Fault::Nobodys(*number)),
         }
         if let Some(earlier) = numbers.insert(payload, *number) {
@@ -93,11 +101,11 @@ mod tests {
             all.iter().map(|(set, sequence, payload)| (number(*set, *sequence), (*payload).to_owned())).collect()
         };
         let right = found(&[(7, 1, "a"), (7, 2, "b")]);
-        let balance = check(&placed, &[], &right);
+        let balance = check(&placed, &[], &[], &right);
         assert_eq!(balance, Balance { acknowledged: 2, found: 2, superseded: 1, faults: Vec::new() });
 
         let faults =
-            |placed: &[Entry], alive: &[OrderNumber], found: &[(OrderNumber, String)]| check(placed, alive, found).faults;
+            |placed: &[Entry], alive: &[OrderNumber], found: &[(OrderNumber, String)]| check(placed, &[], alive, found).faults;
         assert_eq!(faults(&placed, &[], &found(&[(7, 1, "a")])), [Fault::Lost(number(7, 2))]);
         assert_eq!(faults(&placed, &[], &found(&[(7, 1, "a"), (7, 2, "x")])), [Fault::Changed(number(7, 2))]);
         assert_eq!(faults(&placed, &[number(8, 1)], &right), [Fault::Alive(number(8, 1))]);
@@ -105,6 +113,7 @@ mod tests {
         assert_eq!(faults(&placed, &[], &both), [Fault::Alive(number(8, 1)), Fault::OrderTwice(number(7, 2), number(8, 1))]);
         let more = found(&[(7, 1, "a"), (7, 2, "b"), (7, 3, "c")]);
         assert_eq!(faults(&placed, &[], &more), [Fault::Nobodys(number(7, 3))]);
+        assert_eq!(check(&placed, &[number(7, 3)], &[], &more).faults, []);
         let twice = [entry(7, 1, "a", &[]), entry(7, 1, "a", &[])];
         assert_eq!(faults(&twice, &[], &found(&[(7, 1, "a")])), [Fault::NumberTwice(number(7, 1))]);
     }

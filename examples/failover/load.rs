@@ -9,8 +9,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Between two looks at what is under way.
-const TICK: Duration = Duration::from_millis(2);
+/// All threads send what is due at the same moments, and look at what was answered: so few that each replica writes a hundred
+/// groups a second and not thousands. One disk carries all nine replicas.
+const TICK: Duration = Duration::from_millis(10);
 /// Of the failures so many are told.
 const ERRORS_MAX: usize = 10;
 
@@ -28,6 +29,8 @@ pub(crate) struct Entry {
 pub(crate) struct Taken {
     pub(crate) placed: Vec<Entry>,
     pub(crate) failed: u64,
+    /// Numbers of which callers were told that they may be orders or not.
+    pub(crate) doubtful: Vec<OrderNumber>,
     /// The first of the failures.
     pub(crate) errors: Vec<String>,
 }
@@ -61,9 +64,10 @@ pub(crate) struct Load {
 impl Load {
     pub(crate) fn start(store: &OrderStore, threads: u64, rate: u64, deadline: Duration) -> io::Result<Load> {
         let mut load = Load { tally: Arc::default(), stop: Arc::default(), threads: Vec::new() };
+        let started = Instant::now();
         for thread in 0..threads {
             let (store, tally, stop) = (store.clone(), Arc::clone(&load.tally), Arc::clone(&load.stop));
-            let caller = Caller { store, tally, stop, thread, rate: rate / threads, deadline };
+            let caller = Caller { store, tally, stop, thread, rate: rate / threads, deadline, started };
             load.threads.push(std::thread::Builder::new().name(format!("load-{thread}")).spawn(move || caller.run())?);
         }
         Ok(load)
@@ -82,6 +86,7 @@ impl Load {
                 Ok(taken) => {
                     all.placed.extend(taken.placed);
                     all.failed += taken.failed;
+                    all.doubtful.extend(taken.doubtful);
                     all.errors.extend(taken.errors);
                 }
                 Err(_) => {
@@ -103,6 +108,7 @@ struct Caller {
     /// Orders a second.
     rate: u64,
     deadline: Duration,
+    started: Instant,
 }
 
 struct UnderWay {
@@ -113,12 +119,11 @@ struct UnderWay {
 
 impl Caller {
     fn run(self) -> Taken {
-        let started = Instant::now();
-        let (mut taken, mut under_way, mut sent) = (Taken::default(), Vec::new(), 0);
+        let (mut taken, mut under_way, mut sent, mut tick) = (Taken::default(), Vec::new(), 0, 0);
         // Ends because nothing is sent once it is stopped, and everything under way has a deadline.
         loop {
             let stopped = self.stop.load(Relaxed);
-            let due = started.elapsed().as_micros() as u64 * self.rate / 1_000_000;
+            let due = self.started.elapsed().as_micros() as u64 * self.rate / 1_000_000;
             while !stopped && sent < due {
                 let payload = format!("order {sent} of thread {}", self.thread);
                 let pending = self.store.create(&payload);
@@ -130,7 +135,13 @@ impl Caller {
             if stopped && under_way.is_empty() {
                 return taken;
             }
-            std::thread::sleep(TICK);
+            tick += 1;
+            let next = self.started + TICK * tick;
+            match next.checked_duration_since(Instant::now()) {
+                Some(rest) => std::thread::sleep(rest),
+                // Late: the moments in between are left out.
+                None => tick = (self.started.elapsed().as_millis() / TICK.as_millis()) as u32,
+            }
         }
     }
 
@@ -166,6 +177,9 @@ impl Caller {
     fn failed(&self, error: &Error, took: Duration, taken: &mut Taken) {
         self.tally.failed.fetch_add(1, Relaxed);
         taken.failed += 1;
+        if let Error::Ambiguous { token, .. } = error {
+            taken.doubtful.push(token.number);
+        }
         if taken.errors.len() < ERRORS_MAX {
             taken.errors.push(format!("after {} ms of {}: {error}", took.as_millis(), self.deadline.as_millis()));
         }

@@ -154,7 +154,7 @@ fn audit(home: &Path, taken: &Taken) -> Result<Balance, Error> {
         alive.extend(store.get(*number).wait()?.map(|order| order.number));
     }
     store.close().wait()?;
-    Ok(books::check(&taken.placed, &alive, &found))
+    Ok(books::check(&taken.placed, &taken.doubtful, &alive, &found))
 }
 
 fn conclude(taken: &Taken, is_clean: bool, balance: &Balance) -> bool {
@@ -170,10 +170,13 @@ fn conclude(taken: &Taken, is_clean: bool, balance: &Balance) -> bool {
     }
     let Balance { acknowledged, found, superseded, .. } = balance;
     println!(
-        "{acknowledged} orders acknowledged, {} creates failed; {found} orders found; {superseded} numbers given up, none of them alive: {}",
-        taken.failed,
-        if balance.faults.is_empty() { "the books balance" } else { "THE BOOKS DO NOT BALANCE" }
+        "{acknowledged} orders acknowledged, {} creates failed; {found} orders found, {superseded} numbers given up",
+        taken.failed
     );
+    match balance.faults.len() {
+        0 => println!("books balance: each order is there once, no number was given out twice, none that was given up is alive"),
+        faults => println!("the books do not balance: {faults} things are wrong"),
+    }
     if !is_clean {
         println!("something was left to be reconciled");
     }

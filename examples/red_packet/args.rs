@@ -30,7 +30,7 @@ pub(crate) struct Misuse(pub(crate) String);
 /// What `--help` prints, and what follows every complaint about the command line.
 pub(crate) const USAGE: &str = "\
 usage: red_packet [options]
-  --packets N   packets that are sent (80000)
+  --packets N   packets that are sent (60000)
   --threads T   threads on which senders and receivers run (2)
   --seed S      draws who sends what to whom (1)
   --dir D       make the store in a new directory below D (the system's directory for temporary files)
@@ -43,7 +43,7 @@ const THREADS_MAX: usize = 64;
 
 impl Default for Options {
     fn default() -> Options {
-        Options { packets: 80_000, threads: 2, seed: 1, dir: None, keep: false }
+        Options { packets: 60_000, threads: 2, seed: 1, dir: None, keep: false }
     }
 }
 

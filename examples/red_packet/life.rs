@@ -178,6 +178,9 @@ impl World {
                     if !placed.superseded.is_empty() {
                         Tally::add(&self.tally.reminted);
                     }
+                    if !placed.unverified.is_empty() {
+                        Tally::add(&self.tally.unverified);
+                    }
                     return Ok((placed.number, placed.version));
                 }
                 // The next create with that key finds this one, or ends it and places another.

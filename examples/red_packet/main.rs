@@ -96,9 +96,14 @@ fn send_and_prove(home: &Path, options: &Options, stop: &AtomicBool) -> Result<b
     let outage = Outage { set: lost, faults, hangs_for: Duration::from_secs(3) };
     let mut ran = run::run(&world, options, Some(outage), stop)?;
     println!("{}", report::report(&mut ran, lost, &world.tally));
-    let left = world.store.reconcile().wait()?;
-    if !left.is_clean() {
-        world.tally.failed(&format!("something was left to be reconciled: {left:?}"));
+    let report = world.store.reconcile().wait()?;
+    if report.is_clean() {
+        println!(
+            "   reconciled: {} packets say that others were given up or not looked for, and nothing is left to do",
+            HumanCount(report.notes)
+        );
+    } else {
+        world.tally.failed(&format!("something was left to be reconciled: {report:?}"));
     }
     world.store.close().wait()?;
 

@@ -52,7 +52,11 @@ pub(crate) fn report(ran: &mut Ran, lost: SetId, tally: &Tally) -> String {
             HumanCount(told),
             AT_ONCE.as_millis()
         ));
-        line(format_args!("        {} packets were placed anew on another SET", count(&tally.reminted)));
+        line(format_args!(
+            "        {} packets were placed anew on another SET, {} while it could not be asked for their request key",
+            count(&tally.reminted),
+            count(&tally.unverified)
+        ));
     }
     line(format_args!("refused {} who came too late, {} who had received already", count(&tally.empty), count(&tally.again)));
     line(format_args!("        {} updates made for a version that stood no longer", count(&tally.mismatches)));

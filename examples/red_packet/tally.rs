@@ -27,6 +27,8 @@ pub(crate) struct Tally {
     pub(crate) away_ms: AtomicU64,
     /// Packets that were placed anew on another SET, since the first attempt was not confirmed.
     pub(crate) reminted: AtomicU64,
+    /// Packets that were placed while a SET could not be asked whether it holds one with their request key.
+    pub(crate) unverified: AtomicU64,
     /// Creates in doubt that were asked once more under their request key.
     pub(crate) asked_again: AtomicU64,
     /// Writes in doubt, as callers heard of them, and what they came to.

@@ -388,9 +388,19 @@ impl Core {
                 _ => None,
             };
             drop(submit);
-            completion.into_iter().for_each(|completion| self.notifier.push(completion));
+            self.tell_confirmed(&mut completion.into_iter().collect());
         }
         self.doubts.lock().show(number, version)
+    }
+
+    /// Creates that were found stored before their replicas had said so.
+    fn tell_confirmed(&self, completions: &mut Vec<Completion>) {
+        for completion in &*completions {
+            if let Deliver::Created(caller, ..) = &completion.deliver {
+                self.listener.stored(caller.permit, 1, 0);
+            }
+        }
+        self.notifier.push_all(completions);
     }
 
     /// As [`Core::may_show`], for finds in ascending order that are on W replicas. Answers with those that may not be shown.
@@ -409,7 +419,7 @@ impl Core {
             }
         }
         drop(submit);
-        self.notifier.push_all(&mut completions);
+        self.tell_confirmed(&mut completions);
         let mut doubts = self.doubts.lock();
         if doubts.is_empty() {
             return Vec::new();

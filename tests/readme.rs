@@ -7,6 +7,7 @@ use ordermint::{
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 fn text_of(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).expect("a file of this repository")
@@ -64,6 +65,7 @@ fn one_of_each() -> Vec<(&'static str, Error)> {
         ("SetRetired", Error::SetRetired { set }),
         ("WrongSetState", Error::WrongSetState { set, state: SetState::Active, wanted: SetState::Draining }),
         ("DayDropped", Error::DayDropped { set, day, floor: day }),
+        ("SetUnavailable", Error::SetUnavailable { set, retry_after: Duration::from_secs(1) }),
         ("ValueTooLarge", Error::ValueTooLarge { bytes: 2, max: 1 }),
         ("Ambiguous", { Error::Ambiguous { token: WriteToken { number, version }, acked: 1, failed: 0, in_flight: 2, need: 2 } }),
         ("KeyReused", Error::KeyReused { number }),
@@ -96,6 +98,8 @@ fn one_of_each() -> Vec<(&'static str, Error)> {
         ("Busy", not_attempted(NotAttempted::Busy { set, operations: 1, bytes: 1 })),
         ("NoSetTakesOrders", not_attempted(NotAttempted::NoSetTakesOrders)),
         ("NoQuorum", not_attempted(NotAttempted::NoQuorum { set, need: 2, of: 3, have: 1, missing: Faults::default() })),
+        ("Unavailable", not_attempted(NotAttempted::Unavailable { set, retry_after: Duration::from_secs(1) })),
+        ("NoSetLeft", not_attempted(NotAttempted::NoSetLeft { attempts: Vec::new(), retry_after: Duration::from_secs(1) })),
         ("NoLease", not_attempted(NotAttempted::NoLease { set })),
         ("NoTurn", not_attempted(NotAttempted::NoTurn { number })),
         ("NoKeyTurn", not_attempted(NotAttempted::NoKeyTurn)),
@@ -155,7 +159,23 @@ fn the_defaults_are_those_of_the_code() {
         ("CLOSE_TIMEOUT: Duration = Duration::from_secs(10);", "| `close_timeout` | 10 s |"),
         ("CACHE_BYTES: u64 = 64 << 20;", "| `cache_bytes` | 64 MiB |"),
         ("RECENT_BYTES: usize = 16 << 20;", "| `recent_bytes` | 16 MiB |"),
-        ("RAMP: Duration = Duration::from_secs(60);", "| `ramp` | 60 s |"),
+        ("JOIN_RAMP: Duration = Duration::from_secs(60);", "| `ramp` | 60 s |"),
+        ("ATTEMPTS: u32 = 2;", "| `attempts` | 2 |"),
+        ("ATTEMPT_TIMEOUT: Duration = Duration::from_secs(1);", "| `attempt_timeout` | 1 s |"),
+        ("FAILURES_IN_A_ROW: u32 = 5;", "| `failures_in_a_row` | 5 |"),
+        ("FAILED_PERCENT: u32 = 50;", "| `failed_percent` | 50 % |"),
+        ("BREAKER_WINDOW: Duration = Duration::from_secs(10);", "| `window` | 10 s, at least 20 calls |"),
+        ("CALLS_MIN: u32 = 20;", "| `window` | 10 s, at least 20 calls |"),
+        ("SLOW_AFTER: Duration = Duration::from_millis(500);", "| `slow_calls` | 500 ms, 80 % |"),
+        ("SLOW_PERCENT: u32 = 80;", "| `slow_calls` | 500 ms, 80 % |"),
+        ("OPEN_TIME: Duration = Duration::from_secs(1);", "| `open_time` | 1 s, doubling to 60 s |"),
+        ("OPEN_TIME_MAX: Duration = Duration::from_secs(60);", "| `open_time` | 1 s, doubling to 60 s |"),
+        ("FORGET_AFTER: Duration = Duration::from_secs(300);", "| `forget_after` | 5 min |"),
+        ("PROBES_AT_ONCE: u32 = 3;", "| `probes` | 3 at once, 2 to close |"),
+        ("PROBES_TO_CLOSE: u32 = 2;", "| `probes` | 3 at once, 2 to close |"),
+        ("PROBE_TIMEOUT: Duration = Duration::from_secs(5);", "| `probe_timeout` | 5 s |"),
+        (" RAMP: Duration = Duration::from_secs(10);", "| `BreakerSettings::ramp` | 10 s, from 10 % |"),
+        ("RAMP_FROM_PERCENT: u32 = 10;", "| `BreakerSettings::ramp` | 10 s, from 10 % |"),
         ("MODIFY_THREADS: usize = 2;", "| `modify_threads` | 2 |"),
         ("REQUEST_KEY_DAYS: u32 = 2;", "| `request_key_days` | 2 |"),
     ] {

@@ -1,7 +1,7 @@
 //! Red packets: money for a group, of which each who opens it gets a random part. The business this store was built for, in small.
 //!
 //! `cargo run --release --example red_packet` opens a store of two SETs with three replicas each, sends thousands of packets through
-//! their lives - packed, sent, grabbed, opened - with thousands of people at once, takes a replica out half-way and brings it back, and
+//! their lives - packed, sent, grabbed, opened - with thousands of people at once, loses a whole SET half-way and gets it back, and
 //! ends with a proof: the store is closed, opened again and read from end to end, and held against what everybody was told. The
 //! books must balance to the cent. `--help` names the options.
 //!

@@ -14,12 +14,14 @@ const NOTES_MAX: usize = 1 << 20;
 /// How long after the first failure it is tried again. Doubled each time.
 const RETRY_MIN_MS: u64 = 250;
 /// The longest pause between two tries.
-const RETRY_MAX_MS: u64 = 30_000;
+const RETRY_MAX_MS: u64 = 10_000;
 
 /// The notes of a store.
 #[derive(Debug, Default)]
 pub(crate) struct Notes {
     open: BTreeMap<OrderNumber, Note>,
+    /// Those that are not under way, by when they are due: what waits longest is tried first, whatever its number.
+    queue: BTreeSet<(u64, OrderNumber)>,
     /// Void on all replicas, as far as that is kept in mind.
     done: BTreeSet<OrderNumber>,
     done_count: u64,
@@ -92,7 +94,11 @@ impl Notes {
             return;
         }
         let note = Note { version, due_ms: now_ms, pause_ms: RETRY_MIN_MS, is_under_way: false };
-        let held = self.open.entry(number).or_insert(note);
+        let queue = &mut self.queue;
+        let held = self.open.entry(number).or_insert_with(|| {
+            queue.insert((now_ms, number));
+            note
+        });
         held.version = version.max(held.version);
     }
 
@@ -103,13 +109,25 @@ impl Notes {
         limit: usize,
         mut may: impl FnMut(OrderNumber) -> bool,
     ) -> Vec<(OrderNumber, Version)> {
-        let due = self.open.iter_mut().filter(|(number, note)| !note.is_under_way && note.due_ms <= now_ms && may(**number));
-        due.take(limit)
-            .map(|(number, note)| {
+        let mut taken = Vec::new();
+        // Each turn takes one that is due out of the queue, or puts it in again for later, so this ends.
+        while taken.len() < limit
+            && let Some((due_ms, number)) = self.queue.pop_first()
+        {
+            if due_ms > now_ms {
+                self.queue.insert((due_ms, number));
+                break;
+            }
+            let Some(note) = self.open.get_mut(&number) else { continue };
+            if may(number) {
                 note.is_under_way = true;
-                (*number, note.version)
-            })
-            .collect()
+                taken.push((number, note.version));
+            } else {
+                note.due_ms = now_ms.saturating_add(RETRY_MIN_MS);
+                self.queue.insert((note.due_ms, number));
+            }
+        }
+        taken
     }
 
     /// A try has ended.
@@ -129,6 +147,7 @@ impl Notes {
             }
             Tried::Void { everywhere: false } | Tried::Failed => {
                 note.due_ms = now_ms.saturating_add(note.pause_ms);
+                self.queue.insert((note.due_ms, number));
                 note.pause_ms = (note.pause_ms * 2).min(RETRY_MAX_MS);
             }
         }
@@ -136,9 +155,13 @@ impl Notes {
 
     /// All that waits is due now.
     pub(crate) fn hasten(&mut self, now_ms: u64) {
-        for note in self.open.values_mut() {
+        self.queue.clear();
+        for (number, note) in &mut self.open {
             note.due_ms = note.due_ms.min(now_ms);
             note.pause_ms = RETRY_MIN_MS;
+            if !note.is_under_way {
+                self.queue.insert((note.due_ms, *number));
+            }
         }
     }
 
@@ -245,7 +268,7 @@ mod tests {
             assert_eq!(due(&mut notes, now_ms), 1);
             notes.tried(number(1), Tried::Failed, now_ms);
             let pause = (0..=RETRY_MAX_MS).find(|pause| {
-                let mut copy = Notes { open: notes.open.clone(), ..Notes::default() };
+                let mut copy = Notes { open: notes.open.clone(), queue: notes.queue.clone(), ..Notes::default() };
                 due(&mut copy, now_ms + pause) == 1
             });
             let pause = pause.expect("within the longest pause");

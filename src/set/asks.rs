@@ -6,6 +6,7 @@ use crate::order::{OrderNumber, SetId};
 use crate::pending::Promise;
 use crate::replica::{Draft, Noted, Origin, RequestKey, Version};
 use bytes::Bytes;
+use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -99,6 +100,8 @@ pub(crate) struct Trail {
     pub(crate) doubtful: Vec<(OrderNumber, Version)>,
     /// How many of them, from the first on, were given up.
     pub(crate) given_up: usize,
+    /// Where it is written down which numbers were given up, for whoever has to know it when this trail is gone.
+    pub(crate) given_up_log: Option<Arc<Mutex<Vec<(OrderNumber, Version)>>>>,
     /// What the last of those ended with.
     pub(crate) ambiguous: Option<Error>,
     pub(crate) request_key: Option<RequestKey>,
@@ -127,8 +130,8 @@ pub(crate) trait Listener: Send + Sync {
     /// A create is not stored, or may not be. On the notifier's thread.
     fn failed(&self, create: FailedCreate);
 
-    /// Whether a create that is late here could be tried elsewhere now.
-    fn has_alternative(&self) -> bool;
+    /// How many creates that are late here could be tried elsewhere now.
+    fn alternatives(&self) -> u64;
 }
 
 /// Some of the orders of a SET that say that something is still to be done about others.

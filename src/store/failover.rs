@@ -93,6 +93,9 @@ impl Inner {
         let (Some(version), Some(last)) = (given_up, trail.doubtful.last_mut()) else { return false };
         last.1 = version;
         trail.given_up += 1;
+        if let Some(log) = &trail.given_up_log {
+            log.lock().push((number, version));
+        }
         true
     }
 
@@ -252,7 +255,7 @@ impl Listener for Link {
         }
     }
 
-    fn has_alternative(&self) -> bool {
-        self.store().is_some_and(|store| store.has_alternative(self.set()))
+    fn alternatives(&self) -> u64 {
+        self.store().map_or(0, |store| store.alternatives(self.set()))
     }
 }

@@ -223,6 +223,7 @@ impl Inner {
         if tried.is_empty()
             && self.settings.attempts > 1
             && let Some(set) = self.links.shared.board.take_wanted()
+            && self.links.get(set).is_some_and(|link| link.health().budget.attempts() > 0)
             && let Some(chosen) = self.admitted(&topology, set)
         {
             return Some(chosen);
@@ -281,15 +282,15 @@ impl Inner {
         }
     }
 
-    /// Whether a create that is late on `set` could be tried elsewhere now.
-    pub(super) fn has_alternative(&self, set: SetId) -> bool {
+    /// How many creates that are late on `set` could be tried elsewhere now.
+    pub(super) fn alternatives(&self, set: SetId) -> u64 {
         let (now_ms, topology) = (self.now_ms(), self.topology.load());
-        let is_paid = self.links.get(set).is_some_and(|link| link.health().budget.attempts() > 0);
+        let paid = self.links.get(set).map_or(0, |link| link.health().budget.attempts());
         let is_well = |other: SetId| {
             let has_room = topology.shard(other).is_ok_and(|shard| shard.load() < 1_000);
             has_room && self.links.get(other).is_some_and(|link| link.health().writes.share_permille(now_ms) > 0)
         };
-        is_paid && taking(&topology).any(|other| other != set && is_well(other))
+        if taking(&topology).any(|other| other != set && is_well(other)) { paid } else { 0 }
     }
 
     /// How many SETs take new orders and were not tried yet.

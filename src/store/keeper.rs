@@ -15,7 +15,7 @@ pub(super) const EVERY: Duration = Duration::from_millis(100);
 
 /// What it does in each round. Each says when it wants to be called again; `None` when only a ring of the bell brings it more to do.
 const CHORES: &[fn(&Arc<Inner>, Instant) -> Option<Instant>] =
-    &[grow::tend_ramps, voids::deliver, health::look_after, reconcile::tend, keys::expire];
+    &[grow::tend_ramps, voids::deliver, health::look_after, reconcile::tend, keys::expire, keys::settle];
 
 /// Wakes the keeper, and ends it.
 #[derive(Default)]

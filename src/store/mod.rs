@@ -157,11 +157,13 @@ impl OrderStore {
         Builder::new()
     }
 
-    /// Creates an order. It is sent at once; the answer comes when W replicas have synced it.
+    /// Creates an order. It is sent at once, to a SET that is well; the answer comes when W replicas have synced it. Where that SET
+    /// cannot take it, or leaves it in doubt, it goes to another one under another number; the first number is then made void and
+    /// never comes to life ([`Placed::superseded`]).
     ///
     /// # Errors
-    /// Through the [`Pending`]: [`Error::ValueTooLarge`]; [`Error::NotAttempted`] when nothing was sent; [`Error::Ambiguous`]
-    /// when it was sent and too few replicas confirmed it in time; [`Error::Closed`].
+    /// Through the [`Pending`]: [`Error::ValueTooLarge`]; [`Error::NotAttempted`] when nothing was sent to any SET;
+    /// [`Error::Ambiguous`] when it was sent, too few replicas confirmed it in time, and no other attempt was left; [`Error::Closed`].
     pub fn create(&self, payload: impl AsRef<[u8]>) -> Pending<Placed> {
         self.create_with(payload, CreateOptions::new())
     }
@@ -199,7 +201,8 @@ impl OrderStore {
     /// was acknowledged before it.
     ///
     /// # Errors
-    /// Through the [`Pending`]: [`Error::UnknownSet`]; [`Error::QuorumLost`], [`Error::DeadlineExceeded`] and
+    /// Through the [`Pending`]: [`Error::UnknownSet`], [`Error::SetRetired`]; [`Error::SetUnavailable`] while its SET is not well;
+    /// [`Error::QuorumLost`], [`Error::DeadlineExceeded`] and
     /// [`Error::Unconfirmed`] when too few replicas answered; [`Error::Corrupt`] and [`Error::Diverged`] when what they
     /// hold cannot be believed; [`Error::NotAttempted`] when too much is under way; [`Error::Closed`].
     pub fn get(&self, number: OrderNumber) -> Pending<Option<Order>> {
@@ -244,7 +247,8 @@ impl OrderStore {
     /// # Errors
     /// Through the [`Pending`]: [`Error::VersionMismatch`] and [`Error::NoSuchOrder`], nothing changed; [`Error::ValueTooLarge`];
     /// [`Error::NotAttempted`] when nothing was sent; [`Error::Ambiguous`] when it was sent and too few replicas confirmed it in
-    /// time, to be settled with [`OrderStore::resolve`]; and what a strong read may fail with, as the order is read first.
+    /// time, to be settled with [`OrderStore::resolve`]; [`Error::SetUnavailable`] while its SET is not well; and what a strong read
+    /// may fail with, as the order is read first.
     pub fn update(&self, number: OrderNumber, expected: Version, payload: impl AsRef<[u8]>) -> Pending<Version> {
         self.update_with(number, expected, payload, WriteOptions::new())
     }

@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::heal::Alarm;
 use crate::job::{Course, Job};
 use crate::order::{Day, OrderNumber, SetId};
-use crate::pending::{Pending, Promise};
+use crate::pending::{Pending, Promise, mark_as_ours};
 use crate::replica::{Noted, Version};
 use crate::set::{Keyed, NotedPage, Shard};
 use bytes::Bytes;
@@ -28,8 +28,9 @@ const PAGE: usize = 256;
 const PACE: Duration = Duration::from_millis(50);
 /// For one page, and for one look-up of a key.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// At open, for all of them.
+/// At open: for one answer, and for all of a SET.
 const PATIENCE_AT_OPEN: Duration = Duration::from_secs(2);
+const AT_OPEN: Duration = Duration::from_secs(20);
 /// How long a walk on demand waits for what it found to be done.
 const DONE_WITHIN: Duration = Duration::from_secs(10);
 /// In the background: after a walk that left something, and after one that left nothing.
@@ -39,8 +40,6 @@ const REST: Duration = Duration::from_secs(60);
 const WALKS_MAX: usize = 4;
 /// The most numbers that a report names.
 const NAMED_MAX: usize = 1_000;
-/// At open: so many of the newest days are looked at before anybody is served.
-const DAYS_AT_OPEN: usize = 2;
 
 /// What [`OrderStore::reconcile`] found and left.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -95,6 +94,13 @@ impl OrderStore {
         inner.begin_walk(course, Pace::OnDemand, promise);
         job
     }
+}
+
+/// The answer of a SET, which comes by its deadline; unless a caller's waker blocks that SET's notifier, which must not hold up the
+/// others.
+fn answer<T>(pending: Pending<T>) -> Result<T, Error> {
+    let late = || Error::System { action: "reconcile".to_owned(), message: "a SET tells nothing".to_owned() };
+    pending.wait_timeout(2 * PATIENCE).unwrap_or_else(|_| Err(late()))
 }
 
 /// How a walk goes.
@@ -166,7 +172,7 @@ impl Inner {
         loop {
             let (promise, pending) = Pending::new();
             shard.noted(after, PAGE, Instant::now() + PATIENCE, promise);
-            let NotedPage { notes, next } = pending.wait()?;
+            let NotedPage { notes, next } = answer(pending)?;
             course.found(notes.len() as u64);
             for note in notes {
                 if course.is_cancelled() {
@@ -224,7 +230,7 @@ impl Inner {
         let (promise, pending) = Pending::new();
         let since = self.keys_since(number.day());
         shard.keyed(key.clone(), since, Instant::now() + PATIENCE, promise);
-        let found = pending.wait()?;
+        let found = answer(pending)?;
         let Some(later) = self.keyed_at(number)? else {
             // It was ended itself: then it stands in nobody's way.
             self.voids.lock().verified(number, set);
@@ -250,7 +256,7 @@ impl Inner {
     fn keyed_at(&self, number: OrderNumber) -> Result<Option<Keyed>, Error> {
         let (promise, pending) = Pending::new();
         self.shard(number.set_id())?.keyed_at(number, Instant::now() + PATIENCE, promise);
-        pending.wait()
+        answer(pending)
     }
 
     /// Waits until all that is owed was tried, within bounds.
@@ -268,44 +274,60 @@ impl Inner {
         Ok(())
     }
 
-    /// Before anybody is served: what was given up shortly before an earlier process ended is shown to nobody. SETs that cannot tell in
-    /// time are walked over in the background.
+    /// Before anybody is served: what was given up before an earlier process ended is shown to nobody. The newest days first, and
+    /// all SETs at once. What a SET cannot tell in time is walked over in the background.
     pub(super) fn heed_newest(self: &Arc<Inner>) {
-        let deadline = Instant::now() + self.settings.open_timeout.min(PATIENCE_AT_OPEN);
+        let until = Instant::now() + self.settings.open_timeout.min(AT_OPEN);
         let shards: Vec<Arc<dyn Shard>> = self.topology.load().shards.clone();
-        let days: Vec<Pending<Vec<Day>>> = shards.iter().map(|shard| shard.days(deadline)).collect();
-        for (shard, days) in shards.iter().zip(days) {
-            let Ok(days) = days.wait() else { continue };
-            let Some(newest) = days.get(days.len().saturating_sub(DAYS_AT_OPEN)) else { continue };
-            // A SET that fails is walked over again.
-            let _ = self.doom_since(&**shard, *newest, deadline);
-        }
+        std::thread::scope(|scope| {
+            for shard in &shards {
+                let heed = move || {
+                    mark_as_ours();
+                    // A SET that fails is walked over again.
+                    let _ = self.heed_at_open(&**shard, until);
+                };
+                // Without a thread it is left to the walk as well.
+                let _ = std::thread::Builder::new().name("om-open".to_owned()).spawn_scoped(scope, heed);
+            }
+        });
     }
 
-    fn doom_since(&self, shard: &dyn Shard, since: Day, deadline: Instant) -> Result<(), Error> {
+    fn heed_at_open(&self, shard: &dyn Shard, until: Instant) -> Result<(), Error> {
+        let soon = || until.min(Instant::now() + PATIENCE_AT_OPEN);
+        let days = shard.days(soon()).wait_timeout(2 * PATIENCE_AT_OPEN).unwrap_or(Err(Error::Closed))?;
         let last = |day| OrderNumber::new(day, OrderNumber::SEQUENCE_MAX, shard.id()).ok();
-        let mut after = since.previous().and_then(last);
-        loop {
-            let (promise, pending) = Pending::new();
-            shard.noted(after, PAGE, deadline, promise);
-            let NotedPage { notes, next } = pending.wait()?;
-            for note in &notes {
-                note.supersedes.iter().for_each(|(number, version)| self.doom(*number, *version));
-            }
-            match next {
-                Some(next) if after.is_none_or(|after| after < next) && Instant::now() < deadline => after = Some(next),
-                _ => return Ok(()),
+        for day in days.into_iter().rev() {
+            let mut after = day.previous().and_then(last);
+            // Each page ends above the one before, so this ends.
+            loop {
+                if Instant::now() >= until {
+                    return Ok(());
+                }
+                let (promise, pending) = Pending::new();
+                shard.noted(after, PAGE, soon(), promise);
+                let NotedPage { notes, next } = answer(pending)?;
+                let of_day = notes.iter().filter(|note| note.number.day() == day);
+                of_day.for_each(|note| note.supersedes.iter().for_each(|(number, version)| self.doom(*number, *version)));
+                match next {
+                    Some(next) if next.day() == day && after.is_none_or(|after| after < next) => after = Some(next),
+                    _ => break,
+                }
             }
         }
+        Ok(())
     }
 }
+
+/// An order so many days after another with its key has nothing to do with it, unless it says so: in between the key was forgotten.
+const NEAR_DAYS: i64 = 1;
 
 /// What two orders of one request key say of each other.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Two {
     /// The earlier one is made void, acknowledged or not.
     EarlierEnds,
-    /// One of them stands in for the other, and its note says so: nothing more is to be done.
+    /// One of them stands in for the other, and its note says so; or the key was forgotten in between, and they have nothing to do
+    /// with each other. Nothing more is to be done.
     Told,
     /// Each holds the other's SET unverified.
     Alarm,
@@ -313,10 +335,16 @@ enum Two {
 
 /// `later` was placed when the SET of `earlier` could not be asked. Pure.
 fn of_two(earlier: &Keyed, later: &Keyed) -> Two {
-    let names = |one: &Keyed, other: &Keyed| one.origin.supersedes.iter().any(|(number, _)| *number == other.number);
-    if names(later, earlier) || names(earlier, later) {
+    let named = |one: &Keyed, other: &Keyed| {
+        one.origin.supersedes.iter().find(|(number, _)| *number == other.number).map(|(_, version)| *version)
+    };
+    // Newer than the note says: somebody was told of the one that was given up, and it is the other that ends.
+    let stands_in = named(earlier, later).is_some_and(|version| later.version <= version);
+    let doubts_it = earlier.origin.unverified.contains(&later.number.set_id());
+    let days_after = earlier.number.day().to_unix_days() - later.number.day().to_unix_days();
+    if named(later, earlier).is_some() || stands_in || (days_after > NEAR_DAYS && !doubts_it) {
         Two::Told
-    } else if earlier.origin.unverified.contains(&later.number.set_id()) {
+    } else if doubts_it {
         Two::Alarm
     } else {
         Two::EarlierEnds
@@ -396,5 +424,21 @@ mod tests {
         assert_eq!(of_two(&plain, &standing_in), Two::Told);
         let given_up_by = keyed(7, 1, instead(&later, Origin::default()));
         assert_eq!(of_two(&given_up_by, &later), Two::Told);
+        // It was confirmed since: somebody was told of it.
+        let confirmed = Keyed { version: Version { epoch: 2, counter: 1 }, ..later.clone() };
+        assert_eq!(of_two(&given_up_by, &confirmed), Two::EarlierEnds);
+    }
+
+    #[test]
+    fn a_key_that_was_forgotten_and_used_again_ends_no_order() {
+        let later = keyed(8, 1, unverified(7));
+        let day = |days: i64| Day::from_unix_days(Day::MIN.to_unix_days() + days).expect("a day");
+        let on = |days: i64, origin: Origin| {
+            let number = OrderNumber::new(day(days), 1, SetId::from_checked(7)).expect("a number");
+            Keyed { number, ..keyed(7, 1, origin) }
+        };
+        assert_eq!(of_two(&on(1, Origin::default()), &later), Two::EarlierEnds);
+        assert_eq!(of_two(&on(2, Origin::default()), &later), Two::Told);
+        assert_eq!(of_two(&on(2, unverified(8)), &later), Two::Alarm);
     }
 }

@@ -21,6 +21,22 @@ impl Inner {
         self.voids.lock().owe(number, version, self.now_ms());
     }
 
+    /// Hears how an attempt to end it went.
+    pub(super) fn ended(self: &Arc<Inner>, number: OrderNumber) -> Promise<Ending> {
+        let store = Arc::downgrade(self);
+        Promise::calling(move |result| {
+            let Some(store) = store.upgrade() else { return };
+            let tried = match result {
+                Ok(Ending::Void { everywhere }) => Tried::Void { everywhere },
+                Ok(Ending::Alive(version)) => Tried::Alive(version),
+                // Its day was given up: it is refused for ever.
+                Err(Error::DayDropped { .. }) => Tried::Void { everywhere: true },
+                Err(_) => Tried::Failed,
+            };
+            store.voids.lock().tried(number, tried, store.now_ms());
+        })
+    }
+
     fn is_retired(&self, set: SetId) -> bool {
         matches!(self.shard(set), Err(Error::SetRetired { .. }))
     }
@@ -40,19 +56,9 @@ pub(super) fn deliver(inner: &Arc<Inner>, now: Instant) -> Option<Instant> {
             }
             shard => shard,
         };
-        let store = Arc::downgrade(inner);
-        let promise = Promise::calling(move |result: Result<Ending, Error>| {
-            let Some(store) = store.upgrade() else { return };
-            let tried = match result {
-                Ok(Ending::Void { everywhere }) => Tried::Void { everywhere },
-                Ok(Ending::Alive(version)) => Tried::Alive(version),
-                Err(_) => Tried::Failed,
-            };
-            store.voids.lock().tried(number, tried, store.now_ms());
-        });
         match shard {
-            Ok(shard) => shard.end(number, version, now + PATIENCE, promise),
-            Err(error) => promise.complete(Err(error)),
+            Ok(shard) => shard.end(number, version, now + PATIENCE, inner.ended(number)),
+            Err(error) => inner.ended(number).complete(Err(error)),
         }
     }
     Some(now + keeper::EVERY)

@@ -69,10 +69,11 @@ fn one_set(world: &World, store: &OrderStore, callers: &Callers, trouble: &Troub
     }
     until_it_takes_orders(store, sick, orders_there);
     let taken_after = start.elapsed();
-    // Once there is `reconcile`, it must report nothing open here.
     until("every void is delivered", store, || store.status().sets.iter().all(|set| set.notes_waiting == 0));
     let delivered_after = start.elapsed();
     assert_eq!(store.status().alarms, []);
+    let report = store.reconcile().wait().expect("a walk");
+    assert!(report.is_clean(), "{report:?}");
 
     let (failed, numbers) = callers.told(|told| (told.failed.clone(), told.superseded[given_up..].to_vec()));
     let elsewhere = numbers.iter().filter(|number| number.set_id() != id(sick)).count();

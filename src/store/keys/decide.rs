@@ -116,7 +116,8 @@ impl Find {
             return false;
         }
         if self.is_told || other.is_told {
-            return self.is_told && !(self.doubts(other) && other.doubts(self));
+            let is_forgotten = other.was_forgotten_before(self);
+            return self.is_told && !is_forgotten && !(self.doubts(other) && other.doubts(self));
         }
         if other.supersedes(self) {
             return false;

@@ -13,14 +13,14 @@ pub(super) use self::turns::Keys;
 use self::decide::{Find, Verdict, decide};
 use self::turns::{Room, busy};
 use super::Inner;
+use super::keeper::{self, in_background};
 use crate::config::ConfigError;
 use crate::error::{Error, NotAttempted};
-use crate::heal::Tried;
 use crate::health::Side;
 use crate::order::{OrderNumber, SetId};
 use crate::pending::{Promise, Refused, refusing};
 use crate::replica::{Origin, REQUEST_KEY_BYTES_MAX, RequestKey, Version};
-use crate::set::{Caller, Ending, Keyed, Placed, Trail};
+use crate::set::{Caller, Keyed, Placed, Resolved, Trail};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -43,6 +43,8 @@ pub(super) struct Request {
     doubtful: Option<Doubtful>,
     /// The same, once it is given up.
     given_up: Option<(OrderNumber, Version)>,
+    /// What that gave up itself.
+    earlier: Vec<(OrderNumber, Version)>,
     told: Option<Told>,
     room: Room,
 }
@@ -62,7 +64,13 @@ pub(super) struct Doubtful {
     version: Version,
     /// What its caller was told.
     error: Error,
+    /// What was given up before it: only this process knows where none of those attempts is on record.
+    earlier: Vec<(OrderNumber, Version)>,
+    is_being_settled: bool,
 }
+
+/// The most numbers that one create hands on to the next. What is beyond is still ended by this process.
+const EARLIER_MAX: usize = 12;
 
 /// What the SETs have told.
 #[derive(Default)]
@@ -115,7 +123,19 @@ pub(super) fn create(
         Err(error) => return promise.complete(Err(error)),
     };
     let (named, payload) = (key.key.clone(), Bytes::copy_from_slice(payload));
-    let request = Request { key, payload, strict, until, promise, rounds: 0, doubtful: None, given_up: None, told: None, room };
+    let request = Request {
+        key,
+        payload,
+        strict,
+        until,
+        promise,
+        rounds: 0,
+        doubtful: None,
+        given_up: None,
+        earlier: Vec::new(),
+        told: None,
+        room,
+    };
     match inner.keys.enter(Box::new(request)) {
         Ok(true) => inner.hand_out_turns(&named),
         Ok(false) => {}
@@ -126,9 +146,34 @@ pub(super) fn create(
 /// Ends the wait of those whose deadline has passed; says when to come again.
 pub(super) fn expire(inner: &Arc<Inner>, now: Instant) -> Option<Instant> {
     let (expired, next) = inner.keys.take_expired(now);
-    expired.into_iter().for_each(|request| request.answer(Err(no_turn())));
+    if !expired.is_empty() {
+        // Their wakers are the callers' code: not on the thread that looks after all SETs. Without one, dropping them answers.
+        let _ = in_background("om-expired", move || expired.into_iter().for_each(|request| request.answer(Err(no_turn()))));
+    }
     next
 }
+
+/// Settles what ended in doubt where there is much of it, so that it need not be remembered: from then on the records tell. A chore
+/// of the keeper.
+pub(super) fn settle(inner: &Arc<Inner>, now: Instant) -> Option<Instant> {
+    for (key, token) in inner.keys.take_doubtful(SETTLED_AT_ONCE, |set| inner.may_end(set)) {
+        let store = Arc::downgrade(inner);
+        let settled = move |result: Result<Resolved, Error>| {
+            if let Some(store) = store.upgrade() {
+                store.keys.settled(&key, token.number, result.is_ok());
+            }
+        };
+        let promise = Promise::calling(settled);
+        match inner.shard(token.number.set_id()) {
+            Ok(shard) => shard.resolve(token, now + inner.settings.deadline, promise),
+            Err(error) => promise.complete(Err(error)),
+        }
+    }
+    Some(now + keeper::EVERY)
+}
+
+/// So many are begun at one look.
+const SETTLED_AT_ONCE: usize = 64;
 
 impl Inner {
     /// Hands out turns on a key until one is kept or nobody waits. Each ends its wait, so this ends.
@@ -220,7 +265,10 @@ impl Inner {
                 Err(_) => Some(doubtful.version),
             };
             match given_up {
-                Some(version) => request.given_up = Some((doubtful.number, version)),
+                Some(version) => {
+                    request.given_up = Some((doubtful.number, version));
+                    request.earlier = doubtful.earlier;
+                }
                 // Somebody was shown it, or is settling it.
                 None => {
                     let numbers = vec![doubtful.number];
@@ -300,14 +348,20 @@ impl Inner {
 
     /// There is none: places a new one. The turn ends with it.
     fn place_keyed(self: &Arc<Inner>, request: Box<Request>, unverified: Vec<SetId>) {
-        let Request { key, payload, until, promise, given_up, room, .. } = *request;
-        let trail = Trail { request_key: Some(key.clone()), unverified, earlier: Vec::from_iter(given_up), ..Trail::default() };
+        let Request { key, payload, until, promise, given_up, mut earlier, room, .. } = *request;
+        earlier.extend(given_up);
+        earlier.drain(..earlier.len().saturating_sub(EARLIER_MAX));
+        let log = Arc::new(Mutex::new(earlier.clone()));
+        let (request_key, given_up_log) = (Some(key.clone()), Some(Arc::clone(&log)));
+        let trail = Trail { request_key, unverified, earlier, given_up_log, ..Trail::default() };
         let store = Arc::downgrade(self);
         let then = move |result: Result<Placed, Error>| {
             let Some(store) = store.upgrade() else { return promise.complete(result) };
             let doubtful = match &result {
                 Err(error @ Error::Ambiguous { token, .. }) => {
-                    Some(Doubtful { number: token.number, version: token.version, error: error.clone() })
+                    let (number, version) = (token.number, token.version);
+                    let earlier = log.lock().iter().filter(|(given_up, _)| *given_up != number).copied().collect();
+                    Some(Doubtful { number, version, error: error.clone(), earlier, is_being_settled: false })
                 }
                 _ => None,
             };
@@ -326,7 +380,8 @@ impl Inner {
         missing: Vec<SetId>,
         voids: Vec<(OrderNumber, Version)>,
     ) {
-        let supersedes = Vec::from_iter(request.given_up);
+        let supersedes: Vec<_> = request.earlier.iter().copied().chain(request.given_up).collect();
+        let supersedes = supersedes[supersedes.len().saturating_sub(EARLIER_MAX)..].to_vec();
         if missing.is_empty() && supersedes.is_empty() {
             voids.into_iter().for_each(|(number, version)| self.make_void(number, version));
             return self.end(request, Ok(placed));
@@ -390,20 +445,10 @@ impl Inner {
 
     /// Has an earlier order made void: at once, and where that does not succeed until it has.
     fn make_void(self: &Arc<Inner>, number: OrderNumber, version: Version) {
-        self.voids.lock().owe(number, version, self.now_ms());
-        let Ok(shard) = self.shard(number.set_id()) else { return };
-        let store = Arc::downgrade(self);
-        let ended = move |ending: Result<Ending, Error>| {
-            let Some(store) = store.upgrade() else { return };
-            let tried = match ending {
-                Ok(Ending::Void { everywhere }) => Tried::Void { everywhere },
-                Ok(Ending::Alive(version)) => Tried::Alive(version),
-                Err(_) => Tried::Failed,
-            };
-            let now_ms = store.now_ms();
-            store.voids.lock().tried(number, tried, now_ms);
-        };
-        shard.end(number, version, self.deadline(None), Promise::calling(ended));
+        self.owe_void(number, version);
+        if let Ok(shard) = self.shard(number.set_id()) {
+            shard.end(number, version, self.deadline(None), self.ended(number));
+        }
     }
 }
 

@@ -3,8 +3,8 @@
 
 use super::{Doubtful, Request, Told};
 use crate::config::Settings;
-use crate::error::{Error, NotAttempted};
-use crate::order::Day;
+use crate::error::{Error, NotAttempted, WriteToken};
+use crate::order::{Day, OrderNumber, SetId};
 use crate::time::{Clock, GuardedClock};
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
@@ -158,6 +158,34 @@ impl Keys {
         let Some(queue) = shelf.queues.get_mut(key) else { return false };
         queue.held = false;
         !std::mem::replace(&mut queue.looping, true)
+    }
+
+    /// Some of those that are in doubt and whose SET may be asked. Each is being settled until [`Keys::settled`].
+    pub(super) fn take_doubtful(&self, limit: usize, may: impl Fn(SetId) -> bool) -> Vec<(Bytes, WriteToken)> {
+        let mut taken = Vec::new();
+        // Most are tried again by their callers, who can still give them up: it is only seen to that there is room.
+        if self.doubtful.load(Ordering::Relaxed) < DOUBTFUL_MAX / 2 {
+            return taken;
+        }
+        for shelf in &self.shelves {
+            let mut shelf = shelf.lock();
+            let open = shelf.doubtful.iter_mut().filter(|(_, doubtful)| !doubtful.is_being_settled);
+            for (key, doubtful) in open.filter(|(_, doubtful)| may(doubtful.number.set_id())).take(limit - taken.len()) {
+                doubtful.is_being_settled = true;
+                taken.push((key.clone(), WriteToken { number: doubtful.number, version: doubtful.version }));
+            }
+        }
+        taken
+    }
+
+    /// What was in doubt is settled, and need not be remembered; or is not, and is tried again.
+    pub(super) fn settled(&self, key: &Bytes, number: OrderNumber, is_settled: bool) {
+        let mut shelf = self.shelf(key);
+        let Some(doubtful) = shelf.doubtful.get_mut(key).filter(|doubtful| doubtful.number == number) else { return };
+        doubtful.is_being_settled = false;
+        if is_settled && shelf.doubtful.remove(key).is_some() {
+            self.doubtful.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     /// Takes out those that wait and whose deadline has passed; says when the next one passes.

@@ -15,8 +15,8 @@ use crate::set::{Caller, Creation, FailedCreate};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::time::Instant;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 /// What a create costs beside its payload, counted against the bytes in flight.
 pub(crate) const OVERHEAD: usize = 64;
@@ -30,8 +30,8 @@ pub(crate) struct CreateOp {
     until: Instant,
     began: Instant,
     permit: u64,
-    /// There was nowhere else to try: it stays until the caller's deadline.
-    stays: AtomicBool,
+    /// There was nowhere else to try: it is looked at again so long after it began; 0 where it was not late yet.
+    postponed_ms: AtomicU64,
     held: Held,
     /// What the recent orders had seen when it was sent.
     sent: Changes,
@@ -39,6 +39,9 @@ pub(crate) struct CreateOp {
     stands: AtomicU8,
     state: Mutex<State>,
 }
+
+/// How often it is looked whether a create that is late could be tried elsewhere.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 const OPEN: u8 = 0;
 /// Answered with success.
@@ -104,8 +107,17 @@ impl CreateOp {
         self.finish(&mut self.state.lock(), true)
     }
 
+    /// When to look at it again.
     fn ends(&self) -> Instant {
-        if self.stays.load(Ordering::Relaxed) { self.until } else { self.deadline }
+        match self.postponed_ms.load(Ordering::Relaxed) {
+            0 => self.deadline,
+            ms => self.until.min(self.began + Duration::from_millis(ms)),
+        }
+    }
+
+    fn postpone(&self, now: Instant) {
+        let since = (now + LOOK_AGAIN).saturating_duration_since(self.began);
+        self.postponed_ms.store(u64::try_from(since.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     fn finish(&self, state: &mut State, stored: bool) -> Option<Completion> {
@@ -246,8 +258,8 @@ impl Core {
         let tally = Tally::new(self.quorum.w(), takers);
         let (until, began, permit) = (caller.until, caller.began, caller.permit);
         let state = Mutex::new(State { tally, caller: Some(caller) });
-        let (sent, stands, stays) = (self.recent.changes(number), AtomicU8::new(OPEN), AtomicBool::new(false));
-        let op = Arc::new(CreateOp { write, deadline, until, began, permit, stays, held, sent, stands, state });
+        let (sent, stands, postponed_ms) = (self.recent.changes(number), AtomicU8::new(OPEN), AtomicU64::new(0));
+        let op = Arc::new(CreateOp { write, deadline, until, began, permit, postponed_ms, held, sent, stands, state });
         self.miss_beside(takers, number, version);
         for index in takers.iter() {
             if self.lane(index).push(Job::Create(Arc::clone(&op))).is_err()
@@ -307,17 +319,25 @@ impl Core {
             return submit.sweep_at;
         }
         let late = || submit.open.iter().filter(|op| op.ends() <= now && !op.is_finished());
-        if late().any(|op| op.until > now) && !self.listener.has_alternative() {
-            // Nobody else could take them: they stay until their callers' deadlines.
-            late().for_each(|op| op.stays.store(true, Ordering::Relaxed));
+        let has_time = |until: Instant| until > now;
+        let asks =
+            late().any(|op| has_time(op.until)) || submit.parked.iter().any(|parked| has_time(parked.creation.caller.until));
+        let mut elsewhere = if asks { self.listener.alternatives() } else { 0 };
+        for op in late() {
+            if has_time(op.until) && elsewhere == 0 {
+                // Nobody else could take it: it stays, and is looked at again, until its caller's deadline.
+                op.postpone(now);
+                continue;
+            }
+            elsewhere = elsewhere.saturating_sub(u64::from(has_time(op.until)));
+            completions.extend(op.expire());
         }
-        completions.extend(late().filter_map(|op| op.expire()));
         self.clear_answered(&mut submit);
         let mut next: Option<Instant> = submit.open.iter().map(|op| op.ends()).min();
         let mut later = |deadline: Instant| next = Some(next.map_or(deadline, |next| next.min(deadline)));
-        let stays = !submit.parked.is_empty() && !self.listener.has_alternative();
         for parked in std::mem::take(&mut submit.parked) {
-            let ends = if stays { parked.creation.caller.until } else { parked.creation.deadline };
+            let (deadline, until) = (parked.creation.deadline, parked.creation.caller.until);
+            let ends = if elsewhere == 0 && deadline <= now { until.min(now + LOOK_AGAIN) } else { deadline };
             if ends <= now {
                 completions.push(parked.fail(not_attempted(NotAttempted::NoLease { set: self.id })));
             } else {
@@ -368,9 +388,19 @@ impl Core {
                 _ => None,
             };
             drop(submit);
-            completion.into_iter().for_each(|completion| self.notifier.push(completion));
+            self.tell_confirmed(&mut completion.into_iter().collect());
         }
         self.doubts.lock().show(number, version)
+    }
+
+    /// Creates that were found stored before their replicas had said so.
+    fn tell_confirmed(&self, completions: &mut Vec<Completion>) {
+        for completion in &*completions {
+            if let Deliver::Created(caller, ..) = &completion.deliver {
+                self.listener.stored(caller.permit, 1, 0);
+            }
+        }
+        self.notifier.push_all(completions);
     }
 
     /// As [`Core::may_show`], for finds in ascending order that are on W replicas. Answers with those that may not be shown.
@@ -389,7 +419,7 @@ impl Core {
             }
         }
         drop(submit);
-        self.notifier.push_all(&mut completions);
+        self.tell_confirmed(&mut completions);
         let mut doubts = self.doubts.lock();
         if doubts.is_empty() {
             return Vec::new();

@@ -11,7 +11,7 @@ use crate::error::{Error, NotAttempted};
 use crate::order::OrderNumber;
 use crate::pending::Promise;
 use crate::quorum::Mask;
-use crate::replica::{Draft, Kind, Lookup, Record, ReplicaError, Version, Write};
+use crate::replica::{Draft, Kind, Lookup, Origin, Record, ReplicaError, Version, Write};
 use crate::set::Ending;
 use crate::set::replicated::Core;
 use crate::set::replicated::lanes::lane::{Job, ReadJob};
@@ -30,18 +30,26 @@ impl Core {
     /// See [`Shard::give_up`](crate::set::Shard::give_up).
     pub(crate) fn give_up(&self, number: OrderNumber, version: Version) -> Option<Version> {
         self.enlist_doubtful_create(number);
-        self.doubts.lock().give_up(number, version)?;
+        let before = {
+            let mut doubts = self.doubts.lock();
+            let before = doubts.given_up(number);
+            doubts.give_up(number, version)?;
+            before
+        };
         // Whoever settles it at this moment may be rolling it forward. In this order: who begins to settle looks afterwards. And
-        // whoever has just ended that may have rolled it forward: so it is asked once more.
-        let given_up = if self.is_settling(number) { None } else { self.doubts.lock().give_up(number, version) };
-        if given_up.is_none() {
-            self.doubts.lock().take_back(number);
-            return None;
+        // whoever has just ended that may have rolled it forward: so it is asked once more. What was given up before stays so:
+        // whoever settles it is ending it.
+        if before.is_none() {
+            let given_up = if self.is_settling(number) { None } else { self.doubts.lock().give_up(number, version) };
+            if given_up.is_none() {
+                self.doubts.lock().take_back(number);
+                return None;
+            }
         }
         // A read under way may have found it: from here on it looks again, in its turn.
         self.copies.fetch_add(1, Ordering::AcqRel);
         self.recent.forget(number);
-        given_up
+        self.doubts.lock().given_up(number).or(Some(version))
     }
 
     /// Makes a given-up number void, for whoever has the turn. Called when settling has begun.
@@ -74,7 +82,11 @@ impl Core {
                 _ => {}
             }
             let nothing = Some(Version::default());
-            let content = Content { kind: Kind::Void, draft: Draft::new(&[]), origin: None, version: None, copies: nothing };
+            // Whatever it stands in for itself must end all the same.
+            let supersedes = |record: &Record| record.origin.as_ref().map(|origin| origin.supersedes.clone());
+            let supersedes = found.as_ref().and_then(supersedes).filter(|supersedes| !supersedes.is_empty());
+            let origin = supersedes.map(|supersedes| Arc::new(Origin { supersedes, ..Origin::default() }));
+            let content = Content { kind: Kind::Void, draft: Draft::new(&[]), origin, version: None, copies: nothing };
             let written = move |core: &Arc<Core>, written| match written {
                 Written::Stored(record) => {
                     core.doubts.lock().ended(number, record.version);

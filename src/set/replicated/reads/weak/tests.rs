@@ -33,8 +33,8 @@ impl Listener for Nobody {
 
     fn failed(&self, _create: FailedCreate) {}
 
-    fn has_alternative(&self) -> bool {
-        false
+    fn alternatives(&self) -> u64 {
+        0
     }
 }
 

@@ -108,6 +108,11 @@ impl Link {
         admitted.map(Permit::into_raw).map_err(|error| refused(error.retry_after_ms))
     }
 
+    pub(super) fn unavailable(&self, side: Side) -> Error {
+        let retry_after_ms = self.health().gate(side).retry_after_ms(self.now_ms());
+        Error::SetUnavailable { set: self.set, retry_after: Duration::from_millis(retry_after_ms) }
+    }
+
     pub(super) fn report(&self, side: Side, permit: u64, outcome: Outcome) {
         let now_ms = self.now_ms();
         let others_are_well = || self.shared.board.others_are_well(self.set, side, now_ms);

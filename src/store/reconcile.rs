@@ -12,6 +12,7 @@ use super::keeper::{self, in_background};
 use super::{Inner, OrderStore};
 use crate::error::Error;
 use crate::heal::Alarm;
+use crate::health::Side;
 use crate::job::{Course, Job};
 use crate::order::{Day, OrderNumber, SetId};
 use crate::pending::{Pending, Promise, mark_as_ours};
@@ -227,6 +228,10 @@ impl Inner {
             Err(Error::SetRetired { .. }) => return Ok(()),
             Err(error) => return Err(error),
         };
+        // One that is not well would keep all others waiting, once for each note.
+        if let Some(link) = self.links.get(set).filter(|link| !link.health().reads.is_closed()) {
+            return Err(link.unavailable(Side::Reads));
+        }
         let (promise, pending) = Pending::new();
         let since = self.keys_since(number.day());
         shard.keyed(key.clone(), since, Instant::now() + PATIENCE, promise);

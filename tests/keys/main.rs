@@ -6,5 +6,6 @@ mod crowd;
 mod doubt;
 mod killed;
 mod on_disk;
+mod reconcile;
 mod repeats;
 mod unverified;

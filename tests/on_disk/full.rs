@@ -40,6 +40,10 @@ fn changes_that_fill_the_disk_of_all_replicas_fail_with_a_typed_error_and_take_n
                 Ok((number, version)) => drop(book.0.insert(number, (version, payload(at)))),
                 Err(Error::Ambiguous { token, .. }) => doubts.push((token, payload(at))),
                 Err(Error::NotAttempted { reason: NotAttempted::NoQuorum { .. } } | Error::QuorumLost { .. }) => refused += 1,
+                // So much ended in doubt that nothing is sent there for a while.
+                Err(Error::NotAttempted { reason: NotAttempted::Unavailable { .. } } | Error::SetUnavailable { .. }) => {
+                    refused += 1
+                }
                 Err(other) => panic!("{other:?}"),
             }
         }

@@ -6,6 +6,7 @@ use ordermint::{
 };
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 pub(crate) const SET: SetId = match SetId::new(7) {
     Ok(set) => set,
@@ -75,7 +76,9 @@ impl Home {
     /// Opens the database of a day as sled does, behind the replica's back.
     pub(crate) fn sled(&self, day: Day) -> sled::Db {
         let config = sled::Config::new().path(self.path(&format!("days/{day}"))).segment_size(2 << 20).flush_every_ms(None);
-        config.open().expect("sled opens it")
+        // Threads of sled's own let go of a database, and of its lock, a moment after whoever closed it.
+        let opened = (0..500).find_map(|_| config.open().inspect_err(|_| std::thread::sleep(Duration::from_millis(10))).ok());
+        opened.expect("sled opens it")
     }
 
     /// Garbles one byte of what is stored under `number`.

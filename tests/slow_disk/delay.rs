@@ -53,11 +53,19 @@ impl Shim {
     /// # Errors
     /// Why there can be no slow disk here.
     pub(crate) fn build() -> Result<Shim, String> {
+        Shim::build_in(&std::env::temp_dir())
+    }
+
+    /// Below `dir`, which is on the disk in question.
+    ///
+    /// # Errors
+    /// As for [`Shim::build`].
+    pub(crate) fn build_in(dir: &Path) -> Result<Shim, String> {
         if !cfg!(all(target_os = "linux", target_pointer_width = "64", target_env = "gnu")) {
             return Err("the shim is made for 64-bit Linux with glibc".to_owned());
         }
         let failed = |error: std::io::Error| error.to_string();
-        let scratch = tempfile::Builder::new().prefix("ordermint-slow-disk-").tempdir().map_err(failed)?;
+        let scratch = tempfile::Builder::new().prefix("ordermint-slow-disk-").tempdir_in(dir).map_err(failed)?;
         let memory = Path::new("/dev/shm");
         let control = if memory.is_dir() { memory } else { scratch.path() };
         let control = tempfile::Builder::new().prefix("ordermint-slow-disk-").tempdir_in(control).map_err(failed)?;

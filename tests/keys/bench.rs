@@ -2,8 +2,8 @@
 
 use ordermint::testing::{FaultControl, Faulty, ManualClock};
 use ordermint::{
-    Builder, CreateOptions, Day, Error, Group, Kind, Lookup, MemoryReplica, OrderNumber, OrderStore, Origin, Pending, Placed,
-    Quorum, Record, Replica, ReplicaError, RequestKey, SetConfig, SetId, Version, Write,
+    BreakerState, Builder, CreateOptions, Day, Error, Group, Kind, Lookup, MemoryReplica, OrderNumber, OrderStore, Origin,
+    Pending, Placed, Quorum, Record, Replica, ReplicaError, RequestKey, SetConfig, SetId, Version, Write,
 };
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -138,6 +138,9 @@ impl Bench {
 
     /// All live orders, of today and the days around it.
     pub(crate) fn live(&self, store: &OrderStore) -> BTreeSet<OrderNumber> {
+        // After what was done to them some are left alone for a while.
+        let is_well = |reads: BreakerState| matches!(reads, BreakerState::Closed | BreakerState::Ramping { .. });
+        until("all SETs can be read", || store.status().sets.iter().all(|set| is_well(set.reads)));
         let scan = |set: &Set| {
             let days = ends(store.days(set.id)).expect("a SET tells its days");
             let id = set.id;

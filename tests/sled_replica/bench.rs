@@ -58,7 +58,14 @@ impl Home {
 
     #[track_caller]
     pub(crate) fn open(&self) -> SledReplica {
-        self.try_open().expect("it opens")
+        // A child that another test starts has this process's locks as well, until it becomes another program.
+        let mut opened = self.try_open();
+        for _ in 0..500 {
+            let Err(ReplicaError::InUse { .. }) = &opened else { break };
+            std::thread::sleep(Duration::from_millis(10));
+            opened = self.try_open();
+        }
+        opened.expect("it opens")
     }
 
     /// A new replica that knows its name.
@@ -76,7 +83,7 @@ impl Home {
     /// Opens the database of a day as sled does, behind the replica's back.
     pub(crate) fn sled(&self, day: Day) -> sled::Db {
         let config = sled::Config::new().path(self.path(&format!("days/{day}"))).segment_size(2 << 20).flush_every_ms(None);
-        // Threads of sled's own let go of a database, and of its lock, a moment after whoever closed it.
+        // As for `open`.
         let opened = (0..500).find_map(|_| config.open().inspect_err(|_| std::thread::sleep(Duration::from_millis(10))).ok());
         opened.expect("sled opens it")
     }

@@ -353,6 +353,15 @@ pub enum ConfigError {
         /// N.
         n: u8,
     },
+    /// The SETs with the names of their zones are more than a replica can keep. 1,000 SETs without zones fit, and about 370 with
+    /// names of 14 characters; retired ones count.
+    #[error("the SETs and the names of their zones take {bytes} bytes, at most {max} can be kept")]
+    MapTooLong {
+        /// What they take.
+        bytes: usize,
+        /// The most.
+        max: usize,
+    },
     /// The retention floor must stay below every day on which a SET mints.
     #[error("the floor {given} is not below {minting_on}, on which SET {set} mints")]
     FloorTooHigh {

@@ -352,3 +352,15 @@ fn a_full_disk_fails_with_a_typed_error_and_loses_nothing() {
     store.close().wait().expect("closed");
     say(&format!("full disk: {error}; {} orders acknowledged before, all there", kept.len()));
 }
+
+/// Every replica keeps the map of all SETs, and one that is given what it cannot keep is out: so it is never given that.
+#[test]
+fn more_sets_with_long_names_of_zones_than_replicas_can_keep_are_refused() {
+    let named = |sets: u16| {
+        let set = |id: u16| SetConfig::new(SetId::new(id).expect("an id")).zone("shenzhen-north-west/campus-0002").in_memory(1);
+        (0..sets).fold(OrderStore::builder(), |builder, id| builder.add_set(set(id)))
+    };
+    let refused = named(300).open().map(drop);
+    assert!(matches!(refused, Err(Error::Config(ConfigError::MapTooLong { max: 8_128, .. }))), "{refused:?}");
+    assert!(named(5).open().is_ok());
+}

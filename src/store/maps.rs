@@ -84,7 +84,9 @@ pub(super) fn map_of(plan: &[SetPlan], quorum: Option<Quorum>) -> Result<SetMap,
         }
     }
     let entry = |set: &SetPlan| MapEntry { id: set.id, state: SetState::Active, weight: set.weight, zone: set.zone.clone() };
-    Ok(SetMap { version: 1, quorum, sets: plan.iter().map(entry).collect() })
+    let map = SetMap { version: 1, quorum, sets: plan.iter().map(entry).collect() };
+    map.check_length()?;
+    Ok(map)
 }
 
 pub(super) fn same_map(stored: SetMap, given: SetMap) -> Result<SetMap, Error> {

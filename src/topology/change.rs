@@ -38,7 +38,7 @@ impl SetMap {
     ///
     /// # Errors
     /// [`Error::UnknownSet`], [`Error::SetRetired`], [`Error::WrongSetState`]; [`Error::Config`] for an id that is there already, a weight out
-    /// of range, or when no SET would be left.
+    /// of range, when no SET would be left, or when there would be more SETs with longer names of zones than replicas can keep.
     pub(crate) fn with(&self, change: &MapChange) -> Result<SetMap, Error> {
         let mut next = SetMap { version: self.version.saturating_add(1), ..self.clone() };
         match change {
@@ -51,6 +51,7 @@ impl SetMap {
                 };
                 let entry = MapEntry { id: *id, state: SetState::Joining, weight: *weight, zone: zone.clone() };
                 next.sets.insert(place, entry);
+                next.check_length()?;
             }
             MapChange::Joined { id } => {
                 let entry = next.serving_mut(*id)?;
@@ -166,5 +167,28 @@ mod tests {
             assert_eq!(alone.with(&MapChange::Retire { id: id(3), how }), Err(ConfigError::NoSets.into()));
         }
         assert!(alone.with(&MapChange::Drain { id: id(3) }).is_ok());
+    }
+
+    /// A map that no replica can keep would put every replica of every SET out.
+    #[test]
+    fn sets_are_refused_when_their_map_would_be_too_long_to_be_kept() {
+        let add = |map: &SetMap, at: u16, zone: Option<&str>| {
+            map.with(&MapChange::Add { id: id(at), weight: 1, zone: zone.map(|zone| zone.parse().unwrap()) })
+        };
+        let empty = SetMap { version: 1, quorum: Quorum::new(3, 2, 2).unwrap(), sets: Vec::new() };
+        let all = (0..1_000).try_fold(empty.clone(), |map, at| add(&map, at, None)).unwrap();
+        assert_eq!(all.sets.len(), 1_000, "all there can be");
+        let zone = Some("shenzhen-north-west/campus-0002");
+        let mut map = empty;
+        let refused = (0..1_000).find_map(|at| match add(&map, at, zone) {
+            Ok(next) => {
+                map = next;
+                None
+            }
+            Err(error) => Some(error),
+        });
+        let max = crate::topology::map::MAP_BYTES_MAX;
+        assert!(matches!(refused, Some(Error::Config(ConfigError::MapTooLong { max: of, .. })) if of == max), "{refused:?}");
+        assert!(map.encode().len() <= max && map.sets.len() > 200, "{}", map.sets.len());
     }
 }

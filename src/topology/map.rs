@@ -7,7 +7,7 @@
 //! All integers big-endian. The replica that keeps it adds the checksum.
 
 use super::{SetState, Zone};
-use crate::config::{self, Quorum};
+use crate::config::{self, ConfigError, Quorum};
 use crate::order::SetId;
 use std::fmt;
 
@@ -30,6 +30,8 @@ pub(crate) struct MapEntry {
 }
 
 const FORMAT: u8 = 2;
+/// The longest map: a meta value of a replica, with its key and checksum. All 1,000 SETs there can be, where zones have no names.
+pub(crate) const MAP_BYTES_MAX: usize = 8_128;
 const HEAD: usize = 14;
 const ENTRY: usize = 8;
 
@@ -59,6 +61,15 @@ impl SetMap {
             bytes.extend_from_slice(zone.as_bytes());
         }
         bytes
+    }
+
+    /// Whether replicas can keep it. One that is too long would be refused by all of them, and whoever refuses a group is out.
+    ///
+    /// # Errors
+    /// [`ConfigError::MapTooLong`].
+    pub(crate) fn check_length(&self) -> Result<(), ConfigError> {
+        let bytes = self.encode().len();
+        if bytes <= MAP_BYTES_MAX { Ok(()) } else { Err(ConfigError::MapTooLong { bytes, max: MAP_BYTES_MAX }) }
     }
 
     /// `None` for bytes that `encode` cannot have written.

@@ -19,7 +19,7 @@ use crate::error::{Error, NotAttempted};
 use crate::health::Side;
 use crate::order::{OrderNumber, SetId};
 use crate::pending::{Promise, Refused, refusing};
-use crate::replica::{Origin, REQUEST_KEY_BYTES_MAX, RequestKey, Version};
+use crate::replica::{Origin, REQUEST_KEY_BYTES_MAX, RequestKey, SUPERSEDES_MAX, Version};
 use crate::set::{Caller, Keyed, Placed, Resolved, Trail};
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -71,6 +71,8 @@ pub(super) struct Doubtful {
 
 /// The most numbers that one create hands on to the next. What is beyond is still ended by this process.
 const EARLIER_MAX: usize = 12;
+// With the attempts of one create, three at most, they fit into its record.
+const _: () = assert!(EARLIER_MAX + 3 <= SUPERSEDES_MAX);
 
 /// What the SETs have told.
 #[derive(Default)]

@@ -164,13 +164,15 @@ impl<T> Pending<T> {
     /// # Errors
     /// The outer error gives the operation back when the time was up; it goes on.
     pub fn wait_timeout(self, patience: Duration) -> Result<Result<T, Error>, Pending<T>> {
-        let until = Instant::now().checked_add(patience);
+        let until = || Instant::now().checked_add(patience);
         let slot = match self.state {
             State::Ready(answer) => return Ok(answer.unwrap_or(Err(Error::AnswerTaken))),
-            State::All(all) => return all.wait_until(until),
+            State::All(all) => return all.wait_until(until()),
             State::Waiting(slot) => slot,
         };
         let mut inner = slot.inner.lock();
+        // Who only looks whether it is there need not look at the clock.
+        let until = if inner.answer.is_some() || patience.is_zero() { None } else { Some(until()) };
         loop {
             if let Some(answer) = inner.answer.take() {
                 return Ok(answer);
@@ -178,6 +180,7 @@ impl<T> Pending<T> {
             if REFUSED.get() != Refused::Nothing {
                 return Ok(Err(Error::Reentrant));
             }
+            let Some(until) = until else { return Err(Pending { state: State::Waiting(Arc::clone(&slot)) }) };
             if until.is_some_and(|until| Instant::now() >= until) {
                 inner.parked = false;
                 drop(inner);

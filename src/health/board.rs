@@ -8,8 +8,8 @@ use super::gate::Gate;
 use super::permit::Outcome;
 use crate::config::{BreakerSettings, defaults, ms};
 use crate::order::SetId;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 
 #[cfg(test)]
 mod tests;
@@ -20,7 +20,7 @@ pub(crate) struct Board {
     terms: Terms,
     slow_after_ms: u64,
     /// By id.
-    sets: Box<[OnceLock<Box<SetHealth>>]>,
+    sets: Box<[OnceLock<Arc<SetHealth>>]>,
     /// The id, plus one, of a SET that waits for an order to try it with; 0 for none.
     wanted: AtomicU32,
 }
@@ -115,18 +115,12 @@ impl Board {
     }
 
     /// The health of a SET that is there from now on: closed, if it is new.
-    pub(crate) fn add(&self, set: SetId, now_ms: u64) -> &SetHealth {
+    pub(crate) fn add(&self, set: SetId, now_ms: u64) -> &Arc<SetHealth> {
         self.sets[usize::from(set.get())].get_or_init(|| {
             let gate = || Gate::new(&self.settings, now_ms, fastrand::u64(..));
             let (writes, reads, budget) = (gate(), gate(), Budget::new(self.terms));
-            Box::new(SetHealth { writes, reads, budget, takes_orders: AtomicBool::new(true) })
+            Arc::new(SetHealth { writes, reads, budget, takes_orders: AtomicBool::new(true) })
         })
-    }
-
-    /// The health of a SET; `None` for one that was never added.
-    #[inline]
-    pub(crate) fn get(&self, set: SetId) -> Option<&SetHealth> {
-        self.sets[usize::from(set.get())].get().map(|health| &**health)
     }
 
     /// What a call that worked says, from how long it took.

@@ -104,11 +104,14 @@ impl Gate {
     pub(crate) fn admit(&self, now_ms: u64) -> Result<Permit, Refused> {
         // Relaxed, here and elsewhere: nothing else is read on the strength of what is read here, and a thread that sees an old
         // word for a moment gets a permit of an old era, whose news is dropped.
+        self.admit_closed().map_or_else(|| self.admit_shut(now_ms), Ok)
+    }
+
+    /// As [`admit`](Self::admit), while it is closed; for that nobody need look at the clock.
+    #[inline]
+    pub(crate) fn admit_closed(&self) -> Option<Permit> {
         let word = self.published.0.word.load(Relaxed);
-        match word & SHUT {
-            0 => Ok(Permit::from_raw(word & ERA)),
-            _ => self.admit_shut(now_ms),
-        }
+        (word & SHUT == 0).then(|| Permit::from_raw(word & ERA))
     }
 
     /// However many ask an open breaker, they do not stand in line for it: until it may let somebody through they are refused here.
@@ -172,6 +175,13 @@ impl Gate {
                 self.change(now_ms, |breaker| breaker.record(permit, outcome, now_ms, others_are_well));
             }
         }
+    }
+
+    /// Whether the SET should be given its whole share of new orders, whatever time it is.
+    #[inline]
+    pub(crate) fn takes_whole_share(&self) -> bool {
+        let published = &self.published.0;
+        published.word.load(Relaxed) & SHUT == 0 && published.ramp_ms.load(Relaxed) == 0
     }
 
     /// How much of its share of new orders the SET should be given, from 0 to 1,000.
@@ -313,6 +323,16 @@ impl<F: Fn() -> bool> Batch<'_, F> {
                 self.tell();
                 self.gate.report(Permit::from_raw(raw), outcome, self.now_ms, &self.others_are_well);
             }
+        }
+    }
+
+    /// Reports `calls` of one permit that all ended like that.
+    pub(crate) fn report_many(&mut self, permit: u64, outcome: Outcome, calls: u32) {
+        match outcome {
+            Outcome::Good if permit == self.plain => self.good += u64::from(calls),
+            Outcome::Slow if permit == self.plain => self.slow += u64::from(calls),
+            // Probes, of which there are few, and late news.
+            _ => (0..calls).for_each(|_| self.report(Permit::from_raw(permit), outcome)),
         }
     }
 

@@ -51,7 +51,13 @@ impl Mask {
     }
 
     pub(crate) fn iter(self) -> impl Iterator<Item = u8> {
-        (0..16).filter(move |index| self.contains(*index))
+        let mut left = self.0;
+        std::iter::from_fn(move || {
+            let index = left.trailing_zeros() as u8;
+            // Without the lowest bit that is set.
+            left &= left.checked_sub(1)?;
+            Some(index)
+        })
     }
 
     /// Up to `count` of these, beginning with the first at or after `start` and going round.

@@ -9,7 +9,8 @@ use crate::config::OpenReplica;
 use crate::order::{Day, OrderNumber, SetId};
 use bytes::Bytes;
 use parking_lot::RwLock;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::ops::{Bound, RangeInclusive};
 use std::path::PathBuf;
@@ -255,12 +256,12 @@ impl Memory {
         }
         let mut applied = Applied::default();
         for (place, (write, rank)) in group.writes().iter().zip(ranks).enumerate() {
-            match self.records.get(&write.number()) {
-                Some(held) if held.rank.0 > rank.0 => applied.refused.push((place, held.rank.0)),
-                Some(held) if held.rank >= rank => {}
-                _ => {
-                    self.records.insert(write.number(), Held { rank, bytes: write.bytes().clone() });
-                }
+            let bytes = || write.bytes().clone();
+            match self.records.entry(write.number()) {
+                Entry::Occupied(held) if held.get().rank.0 > rank.0 => applied.refused.push((place, held.get().rank.0)),
+                Entry::Occupied(held) if held.get().rank >= rank => {}
+                Entry::Occupied(mut held) => *held.get_mut() = Held { rank, bytes: bytes() },
+                Entry::Vacant(place) => _ = place.insert(Held { rank, bytes: bytes() }),
             }
         }
         self.meta.extend(group.meta().iter().cloned());

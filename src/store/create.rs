@@ -76,7 +76,8 @@ impl CreateOptions {
 /// Chooses a SET and creates there, or elsewhere.
 pub(super) fn create(inner: &Arc<Inner>, payload: &[u8], options: &CreateOptions) -> Pending<Placed> {
     let (promise, pending) = Pending::new();
-    let (began, until) = (Instant::now(), inner.deadline(options.deadline));
+    let began = Instant::now();
+    let until = began + inner.patience(options.deadline);
     if let Some(key) = &options.request_key {
         keys::create(inner, payload, key, options.strict, until, promise);
         return pending;

@@ -25,29 +25,31 @@ impl Inner {
     /// Sends a create to the SET that is chosen for it, and to others as long as nothing was sent. Ends because each turn adds a SET
     /// to those that were tried.
     pub(super) fn place(self: &Arc<Inner>, payload: &[u8], mut caller: Caller) {
+        // Who has never been sent has looked at the clock just now.
+        let mut now = if caller.permit == 0 { caller.began } else { Instant::now() };
         loop {
-            let now = Instant::now();
             let tried = caller.trail.as_deref().map_or(&[][..], |trail| &trail.tried);
-            let Some(chosen) = self.choose(tried) else {
+            let Some(chosen) = self.choose(tried, now) else {
                 return self.no_set_left(caller);
             };
             // The doubtful number before is given up first, so that the two are never seen side by side.
             if !self.give_up_last(&mut caller) {
-                chosen.link.give_back(chosen.permit);
+                chosen.link().give_back(chosen.permit);
                 return self.ambiguous(caller);
             }
             let origin = caller.trail.as_deref().and_then(Trail::origin);
             let draft = Draft::with_origin(payload, origin.as_ref());
             let deadline = self.attempt_deadline(&caller, now);
             (caller.began, caller.permit) = (now, chosen.permit);
-            let Err(failed) = chosen.shard.create(Creation { draft, deadline, caller }) else { return };
+            let Err(failed) = chosen.shard().create(Creation { draft, deadline, caller }) else { return };
             let FailedCreate { caller: back, error, .. } = *failed;
             caller = back;
-            chosen.link.not_sent(caller.permit, &error);
+            chosen.link().not_sent(caller.permit, &error);
             if !self.may_go_elsewhere(&error) {
                 return self.refused(caller, error);
             }
-            caller.trail.get_or_insert_default().tried.push((chosen.shard.id(), error));
+            caller.trail.get_or_insert_default().tried.push((chosen.shard().id(), error));
+            now = Instant::now();
         }
     }
 

@@ -207,7 +207,7 @@ impl Inner {
                 link.health().set_takes_orders(false);
             }
         }
-        let next = self.topology.load().changed(map, shards, |set| ramps.share(set));
+        let next = self.topology.load().changed(map, shards, &self.links, |set| ramps.share(set));
         self.topology.store(Arc::new(next));
         drop(ramps);
         self.bell.ring();

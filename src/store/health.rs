@@ -1,27 +1,25 @@
 //! What becomes of calls tells how a SET is: outcomes are reported to its breakers, and the breakers have a say in where calls go.
 
 use super::status::Told;
-use super::topology::Topology;
 use super::{Inner, OrderStore};
 use crate::config::Settings;
 use crate::error::{Error, NotAttempted};
 use crate::health::{Board, Forced, Outcome, Permit, SetHealth, Side};
 use crate::order::SetId;
 use crate::pending::Promise;
-use crate::set::{Order, Shard};
-use crate::topology::SetMask;
+use crate::set::Order;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 /// What joins the SETs to their store.
 pub(super) struct Links {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     /// By id.
     of: Box<[OnceLock<Arc<Link>>]>,
 }
 
-struct Shared {
-    board: Board,
+pub(super) struct Shared {
+    pub(super) board: Board,
     /// Where the store's own clock begins.
     origin: Instant,
     store: OnceLock<Weak<Inner>>,
@@ -30,14 +28,8 @@ struct Shared {
 /// What joins one SET to its store.
 pub(super) struct Link {
     set: SetId,
+    health: Arc<SetHealth>,
     shared: Arc<Shared>,
-}
-
-/// A SET that an order is sent to.
-pub(super) struct Chosen {
-    pub(super) shard: Arc<dyn Shard>,
-    pub(super) link: Arc<Link>,
-    pub(super) permit: u64,
 }
 
 impl Links {
@@ -55,8 +47,8 @@ impl Links {
     /// The link of a SET that is there from now on.
     pub(super) fn add(&self, set: SetId) -> Arc<Link> {
         let link = self.of[usize::from(set.get())].get_or_init(|| {
-            self.shared.board.add(set, self.shared.now_ms());
-            Arc::new(Link { set, shared: Arc::clone(&self.shared) })
+            let health = Arc::clone(self.shared.board.add(set, self.shared.now_ms()));
+            Arc::new(Link { set, health, shared: Arc::clone(&self.shared) })
         });
         Arc::clone(link)
     }
@@ -74,7 +66,12 @@ impl Links {
 impl Shared {
     /// Milliseconds since the store was opened, by a clock that nobody sets.
     fn now_ms(&self) -> u64 {
-        u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX)
+        self.at_ms(Instant::now())
+    }
+
+    pub(super) fn at_ms(&self, now: Instant) -> u64 {
+        let since = now.saturating_duration_since(self.origin);
+        since.as_secs() * 1_000 + u64::from(since.subsec_millis())
     }
 }
 
@@ -93,8 +90,7 @@ impl Link {
     }
 
     pub(super) fn health(&self) -> &SetHealth {
-        // It was added with the link; adding again changes nothing.
-        self.shared.board.get(self.set).unwrap_or_else(|| self.shared.board.add(self.set, self.now_ms()))
+        &self.health
     }
 
     /// Leave to make a call; kept as a number in whatever is under way.
@@ -102,32 +98,36 @@ impl Link {
     /// # Errors
     /// [`Error::SetUnavailable`].
     pub(super) fn admit(&self, side: Side) -> Result<u64, Error> {
-        let admitted = self.health().gate(side).admit(self.now_ms());
+        let admitted = self.health.gate(side).admit(self.now_ms());
         let refused =
             |retry_after_ms| Error::SetUnavailable { set: self.set, retry_after: Duration::from_millis(retry_after_ms) };
         admitted.map(Permit::into_raw).map_err(|error| refused(error.retry_after_ms))
     }
 
+    /// As [`Link::admit`], for a create, which goes elsewhere if it is refused.
+    pub(super) fn admit_create(&self, now_ms: impl Fn() -> u64) -> Option<u64> {
+        let writes = &self.health.writes;
+        writes.admit_closed().or_else(|| writes.admit(now_ms()).ok()).map(Permit::into_raw)
+    }
+
     pub(super) fn unavailable(&self, side: Side) -> Error {
-        let retry_after_ms = self.health().gate(side).retry_after_ms(self.now_ms());
+        let retry_after_ms = self.health.gate(side).retry_after_ms(self.now_ms());
         Error::SetUnavailable { set: self.set, retry_after: Duration::from_millis(retry_after_ms) }
     }
 
     pub(super) fn report(&self, side: Side, permit: u64, outcome: Outcome) {
         let now_ms = self.now_ms();
         let others_are_well = || self.shared.board.others_are_well(self.set, side, now_ms);
-        self.health().gate(side).report(Permit::from_raw(permit), outcome, now_ms, others_are_well);
+        self.health.gate(side).report(Permit::from_raw(permit), outcome, now_ms, others_are_well);
     }
 
     /// Creates of one permit are stored.
     pub(super) fn wrote(&self, permit: u64, good: u32, slow: u32) {
         let now_ms = self.now_ms();
-        let health = self.health();
-        health.budget.earn(good.into());
-        let mut batch = health.writes.batch(now_ms, || self.shared.board.others_are_well(self.set, Side::Writes, now_ms));
-        for at in 0..good {
-            batch.report(Permit::from_raw(permit), if at < slow { Outcome::Slow } else { Outcome::Good });
-        }
+        self.health.budget.earn(good.into());
+        let mut batch = self.health.writes.batch(now_ms, || self.shared.board.others_are_well(self.set, Side::Writes, now_ms));
+        batch.report_many(permit, Outcome::Slow, slow);
+        batch.report_many(permit, Outcome::Good, good - slow);
     }
 
     /// A create is in doubt.
@@ -146,7 +146,7 @@ impl Link {
 
     /// Whether another attempt is paid for, after one that was in doubt here.
     pub(super) fn may_mint_again(&self) -> bool {
-        self.health().budget.spend()
+        self.health.budget.spend()
     }
 
     /// Has the outcome of a call reported when its answer comes, and the answer passed on.
@@ -219,48 +219,6 @@ impl Inner {
         self.links.get(set).ok_or(Error::UnknownSet { set })
     }
 
-    /// A SET for a new order that was not tried yet: one that has to be probed, else by zone, weight and room among those whose
-    /// breaker is closed. One that is coming back takes its share only, unless nobody else would take the order.
-    pub(super) fn choose(&self, tried: &[(SetId, Error)]) -> Option<Chosen> {
-        let topology = self.topology.load();
-        let mut passed: SetMask = tried.iter().map(|(set, _)| *set).collect();
-        // An order that has another attempt after this one: none is lost for finding out how a sick SET is.
-        if tried.is_empty()
-            && self.settings.attempts > 1
-            && let Some(set) = self.links.shared.board.take_wanted()
-            && self.links.get(set).is_some_and(|link| link.health().budget.attempts() > 0)
-            && let Some(chosen) = self.admitted(&topology, set)
-        {
-            return Some(chosen);
-        }
-        let failed_in = tried.last().and_then(|(set, _)| topology.map.get(*set)?.zone.as_ref());
-        let now_ms = self.now_ms();
-        // Each turn passes one SET by, so this ends.
-        loop {
-            let load = |place: usize| topology.shards[place].load();
-            let pick = |gently: bool| {
-                let may = |place: usize| {
-                    let set = topology.shards[place].id();
-                    if gently { self.may_take(set, now_ms) } else { self.is_closed(set) }
-                };
-                topology.choice.pick(fastrand::u64(..), &passed, failed_in, load, may)
-            };
-            let place = pick(true).or_else(|| pick(false))?;
-            let set = topology.shards[place].id();
-            match self.admitted(&topology, set) {
-                Some(chosen) => return Some(chosen),
-                None => passed.insert(set),
-            }
-        }
-    }
-
-    fn admitted(&self, topology: &Topology, set: SetId) -> Option<Chosen> {
-        let takes_orders = topology.map.get(set).is_some_and(|entry| entry.state.takes_orders());
-        let (shard, link) = (topology.shard(set).ok().filter(|_| takes_orders)?, self.links.get(set)?);
-        let permit = link.admit(Side::Writes).ok()?;
-        Some(Chosen { shard: Arc::clone(shard), link: Arc::clone(link), permit })
-    }
-
     /// Leave for a call to an order's SET, and the promise by which its outcome is heard of.
     pub(super) fn watched<T: Send + 'static>(&self, set: SetId, side: Side, promise: Promise<T>) -> Result<Promise<T>, Error> {
         let link = self.link(set)?;
@@ -276,40 +234,6 @@ impl Inner {
         Ok(Promise::calling(move |answer: Result<Option<Order>, Error>| {
             promise.complete(answer.map(|order| order.map(|order| Order { stale: true, ..order })));
         }))
-    }
-
-    /// Whether its breaker lets orders through; while that is coming back, only its share of them.
-    fn may_take(&self, set: SetId, now_ms: u64) -> bool {
-        match self.links.get(set).map_or(0, |link| link.health().writes.share_permille(now_ms)) {
-            0 => false,
-            1_000 => true,
-            share => fastrand::u32(..1_000) < share,
-        }
-    }
-
-    /// How many creates that are late on `set` could be tried elsewhere now.
-    pub(super) fn alternatives(&self, set: SetId) -> u64 {
-        let (now_ms, topology) = (self.now_ms(), self.topology.load());
-        let paid = self.links.get(set).map_or(0, |link| link.health().budget.attempts());
-        let is_well = |other: SetId| {
-            let has_room = topology.shard(other).is_ok_and(|shard| shard.load() < 1_000);
-            has_room && self.links.get(other).is_some_and(|link| link.health().writes.share_permille(now_ms) > 0)
-        };
-        if taking(&topology).any(|other| other != set && is_well(other)) { paid } else { 0 }
-    }
-
-    /// How many SETs take new orders and were not tried yet.
-    pub(super) fn untried(&self, tried: &[(SetId, Error)]) -> usize {
-        let topology = self.topology.load();
-        taking(&topology).filter(|set| tried.iter().all(|(tried, _)| tried != set)).count()
-    }
-
-    /// The SETs that were not asked, as their breakers are open, and when they may be again.
-    pub(super) fn unavailable(&self, tried: &[(SetId, Error)]) -> Vec<(SetId, Duration)> {
-        let (now_ms, topology) = (self.now_ms(), self.topology.load());
-        let untried = taking(&topology).filter(|set| tried.iter().all(|(tried, _)| tried != set));
-        let linked = untried.filter_map(|set| self.links.get(set));
-        linked.map(|link| (link.set, Duration::from_millis(link.health().writes.retry_after_ms(now_ms)))).collect()
     }
 
     /// What is known here of a SET.
@@ -343,9 +267,4 @@ pub(super) fn look_after(store: &Arc<Inner>, now: Instant) -> Option<Instant> {
         shard.probe(now + store.settings.breaker.probe_timeout, promise);
     }
     Some(now + super::keeper::EVERY)
-}
-
-/// The SETs that take new orders.
-fn taking(topology: &Topology) -> impl Iterator<Item = SetId> + '_ {
-    topology.map.serving().filter(|entry| entry.state.takes_orders()).map(|entry| entry.id)
 }

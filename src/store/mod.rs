@@ -1,6 +1,7 @@
 //! The store: many SETs behind one handle.
 
 mod builder;
+mod choose;
 mod create;
 mod failover;
 mod find;
@@ -144,9 +145,13 @@ impl Inner {
 
     /// When an operation called now must have ended.
     fn deadline(&self, given: Option<Duration>) -> Instant {
+        Instant::now() + self.patience(given)
+    }
+
+    /// How long an operation may take.
+    fn patience(&self, given: Option<Duration>) -> Duration {
         // An hour is what a builder may ask for at most; more would only hide a hang.
-        let patience = given.unwrap_or(self.settings.deadline).min(Duration::from_secs(3_600));
-        Instant::now() + patience
+        given.unwrap_or(self.settings.deadline).min(Duration::from_secs(3_600))
     }
 }
 

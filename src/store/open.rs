@@ -62,7 +62,7 @@ pub(super) fn open(builder: Builder) -> Result<OrderStore, Error> {
     }
     spread_to_those_behind(&map, &shards, &oldest, &settings);
     let local = builder.local_zone?;
-    let topology = Topology::new(map, shards, local, |_| crate::topology::FULL_SHARE);
+    let topology = Topology::new(map, shards, &links, local, |_| crate::topology::FULL_SHARE);
     let inner = Arc::new(Inner::new(store, settings, builder.home, builder.clock, topology, Arc::clone(&links)));
     links.join(&inner);
     inner.heed_newest();

@@ -12,8 +12,12 @@ fn board(ids: &[u16]) -> Board {
     board
 }
 
+fn health(board: &Board, id: u16) -> &SetHealth {
+    board.sets[usize::from(id)].get().unwrap()
+}
+
 fn say(board: &Board, id: u16, side: Side, outcome: Outcome, calls: usize, now_ms: u64) {
-    let gate = board.get(set(id)).unwrap().gate(side);
+    let gate = health(board, id).gate(side);
     for _ in 0..calls {
         if let Ok(permit) = gate.admit(now_ms) {
             gate.report(permit, outcome, now_ms, || board.others_are_well(set(id), side, now_ms));
@@ -22,13 +26,13 @@ fn say(board: &Board, id: u16, side: Side, outcome: Outcome, calls: usize, now_m
 }
 
 fn closed(board: &Board, id: u16, side: Side) -> bool {
-    board.get(set(id)).unwrap().gate(side).is_closed()
+    health(board, id).gate(side).is_closed()
 }
 
 #[test]
 fn a_set_is_found_by_its_id_and_writes_and_reads_stand_apart() {
     let board = board(&[0, 7, 999]);
-    assert!(board.get(set(8)).is_none());
+    assert!(board.sets[8].get().is_none());
     assert_eq!(board.all().map(|(id, _)| id.get()).collect::<Vec<_>>(), [0, 7, 999]);
     say(&board, 999, Side::Writes, Outcome::Failed, 5, 0);
     assert!(!closed(&board, 999, Side::Writes) && closed(&board, 999, Side::Reads));
@@ -41,7 +45,7 @@ fn a_set_is_found_by_its_id_and_writes_and_reads_stand_apart() {
 #[test]
 fn the_last_set_that_works_is_not_left_for_being_slow() {
     let board = board(&[1, 2, 3]);
-    board.get(set(3)).unwrap().set_takes_orders(false);
+    health(&board, 3).set_takes_orders(false);
     say(&board, 1, Side::Writes, Outcome::Slow, 100, 0);
     assert!(!closed(&board, 1, Side::Writes));
     // 1 is open and 3 is being drained: 2 is all there is.
@@ -89,12 +93,12 @@ fn who_is_told_to_come_back_later_is_told_when_the_first_set_may_be_well() {
     assert_eq!(board.retry_after_ms(0), Some(1));
     say(&board, 1, Side::Writes, Outcome::Failed, 5, 0);
     assert_eq!(board.retry_after_ms(0), Some(1), "the other takes orders");
-    board.get(set(2)).unwrap().writes.force(Forced::Open, 0);
+    health(&board, 2).writes.force(Forced::Open, 0);
     assert!((750..=1_000).contains(&board.retry_after_ms(0).unwrap()));
-    board.get(set(1)).unwrap().writes.force(Forced::Open, 0);
+    health(&board, 1).writes.force(Forced::Open, 0);
     assert_eq!(board.retry_after_ms(0), Some(60_000));
-    assert_eq!(board.get(set(1)).unwrap().writes.status(0).state, BreakerState::ForcedOpen);
-    [1, 2].iter().for_each(|id| board.get(set(*id)).unwrap().set_takes_orders(false));
+    assert_eq!(health(&board, 1).writes.status(0).state, BreakerState::ForcedOpen);
+    [1, 2].iter().for_each(|id| health(&board, *id).set_takes_orders(false));
     assert_eq!(board.retry_after_ms(0), None);
 }
 
@@ -107,7 +111,7 @@ fn a_call_is_slow_from_the_moment_the_settings_say() {
 #[test]
 fn threads_cannot_spend_more_than_the_budget_holds_nor_earn_beyond_full() {
     let board = board(&[1]);
-    let budget = &board.get(set(1)).unwrap().budget;
+    let budget = &health(&board, 1).budget;
     assert_eq!(budget.attempts(), 105, "five failures open it, a hundred are in flight");
     let spent = || (0..100).filter(|_| budget.spend()).count() as u64;
     let all: u64 = std::thread::scope(|scope| {

@@ -50,12 +50,16 @@ pub(crate) fn run_worker(core: &Core, lane: &Lane) {
     core.post(Event::LaneClosed { index: lane.index, life: lane.life, error: closed.err() });
 }
 
+/// More than a group of common orders has, whose bytes are bounded: room for so many is made beforehand.
+const JOBS_MOSTLY: usize = 2_048;
+
 /// Makes one group of what is in front of `backlog`, applies it and answers.
 fn commit_group(core: &Core, lane: &Lane, replica: &dyn Replica, backlog: &mut VecDeque<Job>) {
     // The epoch that was claimed here: older ones are refused, and a newer one is not in use before all who vote have it.
     let mut group = Group::new(lane.claimed.load(Ordering::Acquire));
-    let mut waiting: Vec<Waiting> = Vec::new();
-    let (mut bytes, mut writes) = (0, Vec::new());
+    let most = backlog.len().min(JOBS_MOSTLY);
+    let mut waiting: Vec<Waiting> = Vec::with_capacity(most);
+    let (mut bytes, mut writes) = (0, Vec::with_capacity(most));
     while let Some(job) = backlog.front() {
         if matches!(job, Job::Apart(_)) || (!group.is_empty() && !group.has_room_for(job.bytes())) {
             break;
@@ -116,8 +120,8 @@ fn commit_group(core: &Core, lane: &Lane, replica: &dyn Replica, backlog: &mut V
 }
 
 fn answer(core: &Core, lane: &Lane, waiting: Vec<Waiting>, result: impl Fn(usize) -> Result<(), ReplicaError>) {
-    let mut completions: Vec<Completion> = Vec::new();
-    let (mut stored, now) = (Stored::default(), Instant::now());
+    let mut completions: Vec<Completion> = Vec::with_capacity(waiting.len());
+    let mut stored = Stored::new(core);
     // By day and epoch.
     let mut created: Option<((Day, u32), u64)> = None;
     for (place, waiting) in waiting.into_iter().enumerate() {
@@ -127,7 +131,7 @@ fn answer(core: &Core, lane: &Lane, waiting: Vec<Waiting>, result: impl Fn(usize
                 let good = result.is_ok();
                 if let Some(completion) = op.answer(lane.index, good) {
                     if good {
-                        stored.add(&op, core, now);
+                        stored.add(&op);
                         core.recent.created(op.write(), op.sent());
                         let of = (op.write().number().day(), op.write().version().epoch);
                         match &mut created {
@@ -148,32 +152,39 @@ fn answer(core: &Core, lane: &Lane, waiting: Vec<Waiting>, result: impl Fn(usize
     if let Some((of, count)) = created {
         core.count_created(of, count);
     }
-    stored.tell(core);
+    stored.tell();
     core.notifier.push_all(&mut completions);
 }
 
 /// Creates of one permit that a group decided: told to the store at once, so that it costs each of them next to nothing.
-#[derive(Default)]
-struct Stored {
+struct Stored<'a> {
+    core: &'a Core,
+    /// What began then, or before, is slow. `None` where the clock does not reach back so far.
+    slow_from: Option<Instant>,
     permit: u64,
     good: u32,
     slow: u32,
 }
 
-impl Stored {
-    fn add(&mut self, op: &CreateOp, core: &Core, now: Instant) {
-        let (began, permit) = op.began();
-        if permit != self.permit {
-            self.tell(core);
-            *self = Stored { permit, good: 0, slow: 0 };
-        }
-        self.good += 1;
-        self.slow += u32::from(now.saturating_duration_since(began) >= core.settings.breaker.slow_after);
+impl Stored<'_> {
+    fn new(core: &Core) -> Stored<'_> {
+        let slow_from = Instant::now().checked_sub(core.settings.breaker.slow_after);
+        Stored { core, slow_from, permit: 0, good: 0, slow: 0 }
     }
 
-    fn tell(&self, core: &Core) {
+    fn add(&mut self, op: &CreateOp) {
+        let (began, permit) = op.began();
+        if permit != self.permit {
+            self.tell();
+            (self.permit, self.good, self.slow) = (permit, 0, 0);
+        }
+        self.good += 1;
+        self.slow += u32::from(self.slow_from.is_some_and(|slow_from| began <= slow_from));
+    }
+
+    fn tell(&self) {
         if self.good > 0 {
-            core.listener.stored(self.permit, self.good, self.slow);
+            self.core.listener.stored(self.permit, self.good, self.slow);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Faults, NotAttempted, WriteToken};
 use crate::order::{MintState, OrderNumber};
-use crate::quorum::{Tally, Verdict};
+use crate::quorum::{Mask, Tally, Verdict};
 use crate::replica::record::parts;
 use crate::replica::{Kind, Version, Write};
 use crate::set::replicated::Core;
@@ -174,8 +174,8 @@ impl Core {
                 return self.refuse(parked, not_attempted(reason));
             }
             // Nobody overtakes those who wait for numbers: creates are numbered in the order in which they came.
-            Ok(()) => match submit.parked.is_empty().then(|| self.mint.try_mint(wall_ms)).flatten() {
-                Some(number) => self.send(&mut submit, number, parked),
+            Ok(takers) => match submit.parked.is_empty().then(|| self.mint.try_mint(wall_ms)).flatten() {
+                Some(number) => self.send(&mut submit, number, parked, takers),
                 None => {
                     if let Some(reason) = self.cannot_mint() {
                         drop(submit);
@@ -208,16 +208,16 @@ impl Core {
         Err(parked.creation.fail(error))
     }
 
-    /// Whether W voting replicas can take a write of `bytes` bytes now.
-    pub(crate) fn can_send(&self, bytes: usize) -> Result<(), NotAttempted> {
+    /// The voting replicas that can take a write of `bytes` bytes now: at least W.
+    pub(crate) fn can_send(&self, bytes: usize) -> Result<Mask, NotAttempted> {
         let voters = self.voters();
         let need = self.quorum.w();
         if self.epoch() == 0 || voters.count() < need {
             let need = if self.epoch() == 0 { need.max(self.quorum.claim()) } else { need };
             return Err(self.no_quorum(need));
         }
-        let room = voters.iter().filter(|index| self.lane(*index).has_room_for(bytes)).count();
-        if room < usize::from(need) { Err(self.busy(self.in_flight.now())) } else { Ok(()) }
+        let room: Mask = voters.iter().filter(|index| self.lane(*index).has_room_for(bytes)).collect();
+        if room.count() < need { Err(self.busy(self.in_flight.now())) } else { Ok(room) }
     }
 
     fn busy(&self, now: Held) -> NotAttempted {
@@ -244,17 +244,14 @@ impl Core {
         }
     }
 
-    /// Hands the order to every voting replica. Under the submit lock, so that all queues see creates in order of version and
+    /// Hands the order to every replica of `takers`. Under the submit lock, so that all queues see creates in order of version and
     /// of number, and runs can be packed without stragglers.
-    fn send(&self, submit: &mut Submit, number: OrderNumber, parked: Parked) {
+    fn send(&self, submit: &mut Submit, number: OrderNumber, parked: Parked, takers: Mask) {
         let Parked { creation: Creation { mut draft, deadline, caller }, held } = parked;
         submit.counter += 1;
         let version = Version { epoch: self.epoch(), counter: submit.counter };
         draft.seal(number, Kind::Order, version, 0);
         let write = Write::encoded(number, version, draft.into_bytes().into(), true);
-        let bytes = write.bytes().len();
-        let voters = self.voters();
-        let takers = voters.iter().filter(|index| self.lane(*index).has_room_for(bytes)).collect();
         let tally = Tally::new(self.quorum.w(), takers);
         let (until, began, permit) = (caller.until, caller.began, caller.permit);
         let state = Mutex::new(State { tally, caller: Some(caller) });
@@ -283,17 +280,20 @@ impl Core {
         let wall_ms = self.clock.wall_ms();
         let mut submit = self.submit.lock();
         while let Some(parked) = submit.parked.pop_front() {
-            if let Err(reason) = self.can_send(parked.held.bytes) {
+            let takers = match self.can_send(parked.held.bytes) {
+                Ok(takers) => takers,
                 // Busy queues pass; the sweep ends the wait if they do not.
-                if matches!(reason, NotAttempted::Busy { .. }) {
+                Err(NotAttempted::Busy { .. }) => {
                     submit.parked.push_front(parked);
                     break;
                 }
-                self.notifier.push(parked.fail(not_attempted(reason)));
-                continue;
-            }
+                Err(reason) => {
+                    self.notifier.push(parked.fail(not_attempted(reason)));
+                    continue;
+                }
+            };
             match self.mint.try_mint(wall_ms) {
-                Some(number) => self.send(&mut submit, number, parked),
+                Some(number) => self.send(&mut submit, number, parked, takers),
                 None => {
                     if let Some(reason) = self.cannot_mint() {
                         self.notifier.push(parked.fail(not_attempted(reason)));
@@ -476,8 +476,8 @@ impl Core {
     pub(crate) fn closed_for_creates(&self) -> Option<String> {
         let mints = || self.mint.left() > 0 && *self.mint_state.lock() == MintState::Ready;
         let reason = match self.can_send(0) {
-            Err(NotAttempted::Busy { .. }) | Ok(()) if mints() => None,
-            Err(NotAttempted::Busy { .. }) | Ok(()) => self.cannot_mint(),
+            Err(NotAttempted::Busy { .. }) | Ok(_) if mints() => None,
+            Err(NotAttempted::Busy { .. }) | Ok(_) => self.cannot_mint(),
             Err(reason) => Some(reason),
         };
         reason.map(|reason| reason.to_string())

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, NotAttempted, WriteToken};
 use crate::order::OrderNumber;
-use crate::quorum::{Mask, Tally, Verdict};
+use crate::quorum::{Tally, Verdict};
 use crate::replica::{Draft, Kind, Origin, Record, ReplicaError, Version, Write};
 use crate::set::replicated::Core;
 use crate::set::replicated::lanes::lane::Job;
@@ -73,15 +73,14 @@ impl Core {
         let mut draft = draft.carrying(origin.as_deref());
         // Under the submit lock, as creates are: no version of an epoch comes into a queue after a newer epoch was begun.
         let mut submit = self.submit.lock();
-        let refused = match self.can_send(draft.len()) {
-            Err(reason) => Some(Error::NotAttempted { reason }),
-            Ok(()) => None,
+        let takers = match self.can_send(draft.len()) {
+            Ok(takers) => takers,
+            Err(reason) => {
+                drop(submit);
+                then(self, Written::NotSent(Error::NotAttempted { reason }));
+                return None;
+            }
         };
-        if let Some(error) = refused {
-            drop(submit);
-            then(self, Written::NotSent(error));
-            return None;
-        }
         let epoch = self.epoch();
         let version = match version {
             Some(version) if version.epoch == epoch => version,
@@ -100,8 +99,6 @@ impl Core {
         draft.seal(number, kind, version, 0);
         let write = Write::encoded(number, version, draft.into_bytes().into(), false);
         let record = Record { kind, version, generation: 0, value: write.parts().0, origin };
-        let voters = self.voters();
-        let takers: Mask = voters.iter().filter(|index| self.lane(*index).has_room_for(write.bytes().len())).collect();
         let state = Mutex::new(State { tally: Tally::new(self.quorum.w(), takers), then: Some(then) });
         let op = Arc::new(WriteOp { core: Arc::downgrade(self), record, number, copies, deadline, state });
         self.take_off(number, version);

@@ -2,7 +2,7 @@
 
 use crate::bench::{Bench, SOON, ends, is_gone, key, payload_of, placed, set, until};
 use ordermint::testing::FaultControl;
-use ordermint::{Error, OrderStore, Resolved, WriteToken};
+use ordermint::{BreakerState, Error, Forced, OrderStore, Resolved, WriteToken};
 use std::time::Duration;
 
 fn doubtful(store: &OrderStore) -> WriteToken {
@@ -99,4 +99,34 @@ fn what_was_in_doubt_and_shown_to_somebody_is_not_given_up() {
     let live = bench.live(&store);
     assert_eq!(live.len(), 21);
     assert!(live.contains(&again.number));
+}
+
+/// One replica holds it, and the two that a read asks need not be that one: that they know nothing of it does not say that it never
+/// comes to life.
+#[test]
+fn what_a_read_does_not_find_is_not_taken_for_void() {
+    const KEYS: usize = 60;
+    let bench = Bench::new(&[7, 8]);
+    let store = bench.open();
+    store.force_breaker(set(8), Forced::Open).expect("it has its way");
+    drop(placed(store.create("plain")));
+    until("its ranges are compared", || ends(store.compared()).is_ok());
+    let faults = &bench.set(set(7)).faults;
+    faults[1..].iter().for_each(FaultControl::hang_applies);
+    let create = |deadline: Duration| {
+        let create = |at: usize| store.create_with(format!("once {at}"), key(&format!("k{at}")).deadline(deadline));
+        (0..KEYS).map(create).collect::<Vec<_>>()
+    };
+    for answer in create(SOON) {
+        assert!(matches!(ends(answer), Err(Error::Ambiguous { .. })));
+    }
+    store.force_breaker(set(8), Forced::Auto).expect("it has its way");
+    until("the other SET is well", || store.status().sets[1].writes == BreakerState::Closed);
+    let numbers: Vec<_> = create(Duration::from_secs(20)).into_iter().map(|answer| placed(answer).number).collect();
+    faults.iter().for_each(FaultControl::release);
+    // No other create on these keys: what surfaces now has to end by itself.
+    until("nothing is left to be ended", || store.status().sets.iter().all(|set| set.notes_waiting == 0));
+    let live = bench.live(&store);
+    assert_eq!(live.len(), KEYS + 1);
+    assert!(numbers.iter().all(|number| live.contains(number)));
 }

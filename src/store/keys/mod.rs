@@ -15,7 +15,7 @@ use self::turns::{Room, busy};
 use super::Inner;
 use super::keeper::{self, in_background};
 use crate::config::ConfigError;
-use crate::error::{Error, NotAttempted};
+use crate::error::{Error, NotAttempted, WriteToken};
 use crate::health::Side;
 use crate::order::{OrderNumber, SetId};
 use crate::pending::{Promise, Refused, refusing};
@@ -291,24 +291,53 @@ impl Inner {
         }
     }
 
-    /// Reads strongly what may be the order that stands. Each turn of this makes one number sure or takes it, or its SET, out of
-    /// what is looked at: so it ends.
+    /// Reads strongly what may be the order that stands, and settles what is in doubt: that it is not found on enough replicas to read
+    /// does not say that it never comes to life. Each turn of this makes one number sure or takes it, or its SET, out of what is
+    /// looked at: so it ends.
     fn look(self: &Arc<Inner>, request: Box<Request>, view: View, numbers: Vec<OrderNumber>) {
         if request.until <= Instant::now() {
             return self.end(request, Err(no_turn()));
         }
         let deadline = self.step_deadline(request.until);
+        let doubtful = request.doubtful.as_ref();
+        let doubtful = doubtful.map(|doubtful| WriteToken { number: doubtful.number, version: doubtful.version });
         let gather = Gather::new(self, numbers.len(), request, view, Inner::looked);
         for number in numbers {
-            let gather = Arc::clone(&gather);
-            match self.shard(number.set_id()) {
-                Ok(shard) => {
-                    shard.keyed_at(number, deadline, Promise::calling(move |result| gather.told((number, result))));
-                }
-                Err(error) => gather.told((number, Err(error))),
+            let promise = {
+                let gather = Arc::clone(&gather);
+                Promise::calling(move |result| gather.told((number, result)))
+            };
+            match doubtful.filter(|token| token.number == number) {
+                Some(token) => self.settle_and_look(token, deadline, promise),
+                None => self.look_at(number, deadline, promise),
             }
         }
         gather.begun();
+    }
+
+    fn look_at(&self, number: OrderNumber, deadline: Instant, promise: Promise<Option<Keyed>>) {
+        match self.shard(number.set_id()) {
+            Ok(shard) => shard.keyed_at(number, deadline, promise),
+            Err(error) => promise.complete(Err(error)),
+        }
+    }
+
+    /// What comes of a create in doubt: there is an order now, or there never will be one.
+    fn settle_and_look(self: &Arc<Inner>, token: WriteToken, deadline: Instant, promise: Promise<Option<Keyed>>) {
+        let store = Arc::downgrade(self);
+        let resolved = move |result: Result<Resolved, Error>| match (result, store.upgrade()) {
+            (Ok(Resolved::NotApplied), _) => promise.complete(Ok(None)),
+            // Superseded: somebody wrote it since.
+            (Ok(Resolved::Applied) | Err(Error::Superseded { .. }), Some(store)) => {
+                store.look_at(token.number, deadline, promise)
+            }
+            (Err(error), Some(_)) => promise.complete(Err(error)),
+            (_, None) => promise.complete(Err(Error::Closed)),
+        };
+        match self.shard(token.number.set_id()) {
+            Ok(shard) => shard.resolve(token, deadline, Promise::calling(resolved)),
+            Err(error) => resolved(Err(error)),
+        }
     }
 
     fn looked(
@@ -323,12 +352,13 @@ impl Inner {
             view.finds.retain(|find| find.number != number);
             match answer {
                 Ok(found) => {
-                    // Given up or void by now, it is in doubt no more.
+                    // It is settled, and in doubt no more.
                     request.doubtful.take_if(|_| is_doubtful);
                     let is_told = request.told.as_ref().is_some_and(|told| told.number == number);
                     view.finds.extend(found.map(|keyed| Find { is_told, ..Find::of(keyed, true) }));
                 }
-                // It may be an order, and cannot be given up.
+                // It may be an order, and cannot be given up. Somebody is settling it, perhaps: that ends.
+                Err(_) if is_doubtful && !was_found && request.rounds < ROUNDS_MAX => request.rounds += 1,
                 Err(_) if is_doubtful && !was_found => {
                     let told = request.doubtful.as_ref().map_or(Error::Closed, |doubtful| doubtful.error.clone());
                     return self.end(request, Err(told));

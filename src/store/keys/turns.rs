@@ -150,7 +150,7 @@ impl Keys {
         if let Some(told) = told {
             shelf.tell(key, told);
         }
-        if let Some(doubtful) = doubtful
+        if let Some(doubtful) = doubtful.map(|doubtful| Doubtful { is_being_settled: false, ..doubtful })
             && shelf.doubtful.insert(key.clone(), doubtful).is_none()
         {
             self.doubtful.fetch_add(1, Ordering::Relaxed);

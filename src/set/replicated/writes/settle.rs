@@ -13,9 +13,9 @@ use crate::set::replicated::Core;
 use crate::set::replicated::upkeep::coordinator::{Timed, again};
 use crate::set::replicated::upkeep::notify::{Completion, Deliver, Held};
 use parking_lot::Mutex;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Called once with what stands on W replicas now; on any thread of ours.
 pub(crate) type Stands = Box<dyn FnOnce(&Arc<Core>, Result<Option<Record>, Error>) + Send>;
@@ -115,7 +115,8 @@ impl Core {
             self.in_flight.release(held);
             return promise.complete(Err(Error::UnknownToken { token }));
         }
-        let op = Arc::new(ResolveOp { token, deadline, held, promise: Mutex::new(Some(promise)) });
+        let (has_turn, promise) = (AtomicBool::new(false), Mutex::new(Some(promise)));
+        let op = Arc::new(ResolveOp { token, deadline, held, has_turn, promise });
         let timed: Weak<ResolveOp> = Arc::downgrade(&op);
         self.watch_until(deadline, timed);
         if !self.take_turn(token.number, Arc::clone(&op) as Arc<dyn Turn>) {
@@ -143,8 +144,12 @@ struct ResolveOp {
     token: WriteToken,
     deadline: Instant,
     held: Held,
+    has_turn: AtomicBool,
     promise: Mutex<Option<Promise<Resolved>>>,
 }
+
+/// How long after its deadline a resolve that has the turn is given up at the latest.
+const GRACE: Duration = Duration::from_millis(100);
 
 impl ResolveOp {
     fn answer(&self, core: &Core, result: Result<Resolved, Error>) {
@@ -211,6 +216,7 @@ impl Turn for ResolveOp {
         if self.promise.lock().is_none() {
             return core.pass_on(number, TurnEnd::Unchanged);
         }
+        self.has_turn.store(true, Ordering::Release);
         core.enlist_doubtful_create(number);
         let known = core.doubts.lock().known(self.token);
         match known {
@@ -226,8 +232,10 @@ impl Turn for ResolveOp {
 impl Timed for ResolveOp {
     fn tick(self: Arc<ResolveOp>, core: &Arc<Core>, now: Instant) -> Option<Instant> {
         self.promise.lock().as_ref()?;
-        if now < self.deadline {
-            return Some(again(self.deadline, now));
+        // What it does in its turn ends at the deadline by itself. Whoever is told before that finds it being settled still.
+        let until = if self.has_turn.load(Ordering::Acquire) { self.deadline + GRACE } else { self.deadline };
+        if now < until {
+            return Some(again(until, now));
         }
         let reason = NotAttempted::NoTurn { number: self.token.number };
         self.answer(core, Err(Error::NotAttempted { reason }));

@@ -41,6 +41,9 @@ pub(crate) trait Shard: Send + Sync + fmt::Debug {
     /// Ends that again: the order was not placed under another number after all.
     fn take_back(&self, number: OrderNumber);
 
+    /// `number` is to end because `stands` stands, although the order under `number` may say the reverse.
+    fn disown(&self, number: OrderNumber, stands: OrderNumber);
+
     /// Makes void what was given up at `version`, unless something newer stands.
     fn end(&self, number: OrderNumber, version: Version, deadline: Instant, promise: Promise<Ending>);
 

@@ -110,11 +110,6 @@ impl Link {
         writes.admit_closed().or_else(|| writes.admit(now_ms()).ok()).map(Permit::into_raw)
     }
 
-    pub(super) fn unavailable(&self, side: Side) -> Error {
-        let retry_after_ms = self.health.gate(side).retry_after_ms(self.now_ms());
-        Error::SetUnavailable { set: self.set, retry_after: Duration::from_millis(retry_after_ms) }
-    }
-
     pub(super) fn report(&self, side: Side, permit: u64, outcome: Outcome) {
         let now_ms = self.now_ms();
         let others_are_well = || self.shared.board.others_are_well(self.set, side, now_ms);

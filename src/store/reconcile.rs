@@ -197,14 +197,36 @@ impl Inner {
 
     /// Does what one order's record says.
     fn heed(self: &Arc<Inner>, note: &Noted, report: &mut Reconciled) {
+        let key = note.request_key.as_ref().map(|request| request.key.clone());
         for (number, version) in &note.supersedes {
-            self.doom(*number, *version);
+            match &key {
+                Some(key) if self.keys.has_told(key, *number) => self.end_unheard(note.number, key, *number),
+                _ => self.doom(*number, *version),
+            }
         }
-        let Some(key) = note.request_key.as_ref().map(|request| request.key.clone()) else { return };
+        let Some(key) = key else { return };
         for set in &note.unverified {
             if !self.voids.lock().is_verified(note.number, *set) && self.verify(note.number, &key, *set).is_err() {
                 report.unverified += 1;
             }
+        }
+    }
+
+    /// Whoever asked for that key was told the earlier number, before the note of this order could be heard: on a replica that was away.
+    /// So it was on fewer than W, and nobody was told of this one.
+    fn end_unheard(&self, number: OrderNumber, key: &Bytes, told: OrderNumber) {
+        // What fails is tried again by the next walk.
+        let Ok(found) = self.keyed(number.set_id(), key, number.day()) else { return };
+        for unheard in found.iter().filter(|found| found.number == number) {
+            self.disown(number, told);
+            self.doom(number, unheard.version);
+        }
+    }
+
+    /// Says why a number ends, before it does.
+    pub(super) fn disown(&self, number: OrderNumber, stands: OrderNumber) {
+        if let Ok(shard) = self.shard(number.set_id()) {
+            shard.disown(number, stands);
         }
     }
 
@@ -213,37 +235,29 @@ impl Inner {
         if self.voids.lock().is_done(number) {
             return;
         }
-        if let Ok(shard) = self.shard(number.set_id()) {
+        match self.shard(number.set_id()) {
             // Where somebody was shown it, what stands decides when its turn comes.
-            let _ = shard.give_up(number, version);
+            Ok(shard) => _ = shard.give_up(number, version),
+            // It is gone for good, and the number with it.
+            Err(Error::SetRetired { .. }) => return,
+            Err(_) => {}
         }
         self.owe_void(number, version);
     }
 
     /// Looks in `set` for earlier orders under the key of `number`, which could not be done when that was placed.
     fn verify(self: &Arc<Inner>, number: OrderNumber, key: &Bytes, set: SetId) -> Result<(), Error> {
-        let shard = match self.shard(set) {
-            Ok(shard) => shard,
+        let found = match self.keyed(set, key, self.keys_since(number.day())) {
             // It is gone for good, and its orders with it.
             Err(Error::SetRetired { .. }) => return Ok(()),
-            Err(error) => return Err(error),
+            found => found?,
         };
-        // One that is not well would keep all others waiting, once for each note.
-        if let Some(link) = self.links.get(set).filter(|link| !link.health().reads.is_closed()) {
-            return Err(link.unavailable(Side::Reads));
-        }
-        let (promise, pending) = Pending::new();
-        let since = self.keys_since(number.day());
-        shard.keyed(key.clone(), since, Instant::now() + PATIENCE, promise);
-        let found = answer(pending)?;
-        let Some(later) = self.keyed_at(number)? else {
-            // It was ended itself: then it stands in nobody's way.
-            self.voids.lock().verified(number, set);
-            return Ok(());
-        };
+        // Where it is not found it may be void, or in doubt and come to life yet: it is looked at again by the next walk.
+        let Some(later) = self.keyed_at(number)? else { return Ok(()) };
         for earlier in found.into_iter().filter(|earlier| earlier.number != number) {
             match of_two(&earlier, &later) {
                 Two::EarlierEnds => {
+                    self.disown(earlier.number, number);
                     self.owe_void(earlier.number, earlier.version);
                 }
                 Two::Told => {}
@@ -258,9 +272,16 @@ impl Inner {
         Ok(())
     }
 
+    /// What a SET holds under a key. One that is not well is not asked: it would keep all others waiting, once for each note.
+    fn keyed(&self, set: SetId, key: &Bytes, since: Day) -> Result<Vec<Keyed>, Error> {
+        let (shard, (promise, pending)) = (self.shard(set)?, Pending::new());
+        shard.keyed(key.clone(), since, Instant::now() + PATIENCE, self.watched(set, Side::Reads, promise)?);
+        answer(pending)
+    }
+
     fn keyed_at(&self, number: OrderNumber) -> Result<Option<Keyed>, Error> {
-        let (promise, pending) = Pending::new();
-        self.shard(number.set_id())?.keyed_at(number, Instant::now() + PATIENCE, promise);
+        let (shard, (promise, pending)) = (self.shard(number.set_id())?, Pending::new());
+        shard.keyed_at(number, Instant::now() + PATIENCE, self.watched(number.set_id(), Side::Reads, promise)?);
         answer(pending)
     }
 
@@ -397,9 +418,10 @@ impl Inner {
         self.bell.ring();
     }
 
-    /// From which day on orders of one request key belong together with one of `day`.
+    /// From which day on orders of one request key may belong together with one of `day`. Whoever created that looked from the day of the
+    /// clock, which may have been the day before.
     fn keys_since(&self, day: Day) -> Day {
-        (1..self.settings.request_key_days).try_fold(day, |day, _| day.previous()).unwrap_or(Day::MIN)
+        (0..self.settings.request_key_days).try_fold(day, |day, _| day.previous()).unwrap_or(Day::MIN)
     }
 }
 

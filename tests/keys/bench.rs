@@ -20,6 +20,7 @@ pub(crate) struct Bench {
     pub(crate) sets: Vec<Set>,
 }
 
+#[derive(Clone)]
 pub(crate) struct Set {
     pub(crate) id: SetId,
     pub(crate) memory: Vec<Arc<MemoryReplica>>,
@@ -118,6 +119,12 @@ impl Bench {
         let builder = OrderStore::builder().quorum(quorum).clock(self.clock.clone()).recent_bytes(0);
         let builder = builder.close_timeout(Duration::from_millis(300));
         self.sets.iter().fold(builder, |builder, set| builder.add_set(set.config()))
+    }
+
+    /// The same, naming some of its SETs only.
+    pub(crate) fn builder_of(&self, ids: &[u16]) -> Builder {
+        let named = Bench { clock: self.clock.clone(), sets: ids.iter().map(|id| self.set(set(*id)).clone()).collect() };
+        named.builder()
     }
 
     pub(crate) fn open(&self) -> OrderStore {

@@ -5,6 +5,7 @@ mod bench;
 mod crowd;
 mod doubt;
 mod killed;
+mod late_notes;
 mod on_disk;
 mod reconcile;
 mod repeats;

@@ -405,6 +405,10 @@ impl Shard for ReplicatedSet {
         self.core.doubts.lock().take_back(number);
     }
 
+    fn disown(&self, number: OrderNumber, stands: OrderNumber) {
+        self.core.doubts.lock().disown(number, stands);
+    }
+
     fn end(&self, number: OrderNumber, version: Version, deadline: Instant, promise: Promise<Ending>) {
         self.core.end(number, version, deadline, promise);
     }

@@ -133,7 +133,8 @@ impl Find {
         if self.set() == other.set() {
             return self.number > other.number && apart <= NEAR_DAYS;
         }
-        self.doubts(other) && !other.doubts(self) && apart <= window
+        // A day more: the SETs need not be on the same day, nor on that of the clock from which the key was looked for.
+        self.doubts(other) && !other.doubts(self) && apart <= window + 1
     }
 
     /// It has nothing to do with the other, and is older.

@@ -415,7 +415,7 @@ impl Inner {
         let supersedes: Vec<_> = request.earlier.iter().copied().chain(request.given_up).collect();
         let supersedes = supersedes[supersedes.len().saturating_sub(EARLIER_MAX)..].to_vec();
         if missing.is_empty() && supersedes.is_empty() {
-            voids.into_iter().for_each(|(number, version)| self.make_void(number, version));
+            voids.into_iter().for_each(|(earlier, version)| self.end_earlier(earlier, version, placed.number));
             return self.end(request, Ok(placed));
         }
         let number = placed.number;
@@ -432,7 +432,7 @@ impl Inner {
             match result {
                 Ok(version) => {
                     placed.version = version;
-                    voids.into_iter().for_each(|(number, version)| store.make_void(number, version));
+                    voids.into_iter().for_each(|(earlier, version)| store.end_earlier(earlier, version, number));
                     store.end(request, Ok(placed));
                 }
                 // Changed or void meanwhile.
@@ -473,6 +473,12 @@ impl Inner {
         if hands_out {
             self.hand_out_turns(&key.key);
         }
+    }
+
+    /// Has an order made void that gave way to `stands`.
+    fn end_earlier(self: &Arc<Inner>, number: OrderNumber, version: Version, stands: OrderNumber) {
+        self.disown(number, stands);
+        self.make_void(number, version);
     }
 
     /// Has an earlier order made void: at once, and where that does not succeed until it has.

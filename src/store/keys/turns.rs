@@ -188,6 +188,11 @@ impl Keys {
         }
     }
 
+    /// Whether that number was told for the key last.
+    pub(in crate::store) fn has_told(&self, key: &Bytes, number: OrderNumber) -> bool {
+        self.shelf(key).told.get(key).is_some_and(|told| told.number == number)
+    }
+
     /// Takes out those that wait and whose deadline has passed; says when the next one passes.
     pub(super) fn take_expired(&self, now: Instant) -> (VecDeque<Box<Request>>, Option<Instant>) {
         let (mut expired, mut next) = (VecDeque::new(), None);

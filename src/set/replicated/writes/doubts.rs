@@ -32,6 +32,8 @@ pub(crate) struct Doubts {
     /// Given up at this version, because the order was placed under another number, and not void on W replicas yet: nobody is
     /// shown them.
     given_up: BTreeMap<OrderNumber, Version>,
+    /// Numbers that end although their orders say that they stand in for these: it is these that stand.
+    disowned: BTreeMap<OrderNumber, OrderNumber>,
 }
 
 /// One write in doubt.
@@ -104,12 +106,24 @@ impl Doubts {
 
     /// As [`Doubts::give_up`], also where it was shown: by whoever must end it.
     pub(crate) fn force_given_up(&mut self, number: OrderNumber, version: Version) {
-        self.given_up.insert(number, version);
+        let given_up = self.given_up.entry(number).or_insert(version);
+        *given_up = version.max(*given_up);
     }
 
     /// Nothing was placed under another number after all, or something newer stands.
     pub(crate) fn take_back(&mut self, number: OrderNumber) {
         self.given_up.remove(&number);
+        self.disowned.remove(&number);
+    }
+
+    /// `number` ends, and `stands` does not, whatever the order under `number` says.
+    pub(crate) fn disown(&mut self, number: OrderNumber, stands: OrderNumber) {
+        self.disowned.insert(number, stands);
+    }
+
+    /// What stands instead of `number`, if it was said.
+    pub(crate) fn stands_instead_of(&self, number: OrderNumber) -> Option<OrderNumber> {
+        self.disowned.get(&number).copied()
     }
 
     /// The version up to which it was given up.
@@ -125,6 +139,7 @@ impl Doubts {
     /// It is void, under `version`, on W replicas.
     pub(crate) fn ended(&mut self, number: OrderNumber, version: Version) {
         self.given_up.remove(&number);
+        self.disowned.remove(&number);
         self.settle(number, version, Some(Version::default()));
     }
 

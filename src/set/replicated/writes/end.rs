@@ -82,10 +82,12 @@ impl Core {
                 _ => {}
             }
             let nothing = Some(Version::default());
-            // Whatever it stands in for itself must end all the same.
-            let supersedes = |record: &Record| record.origin.as_ref().map(|origin| origin.supersedes.clone());
-            let supersedes = found.as_ref().and_then(supersedes).filter(|supersedes| !supersedes.is_empty());
-            let origin = supersedes.map(|supersedes| Arc::new(Origin { supersedes, ..Origin::default() }));
+            // Whatever it stands in for itself must end all the same, but for what stands instead of it.
+            let stands = core.doubts.lock().stands_instead_of(number);
+            let supersedes = found.as_ref().and_then(|record| record.origin.as_ref()).map(|origin| origin.supersedes.iter());
+            let supersedes: Vec<_> =
+                supersedes.into_iter().flatten().filter(|(other, _)| stands != Some(*other)).copied().collect();
+            let origin = (!supersedes.is_empty()).then(|| Arc::new(Origin { supersedes, ..Origin::default() }));
             let content = Content { kind: Kind::Void, draft: Draft::new(&[]), origin, version: None, copies: nothing };
             let written = move |core: &Arc<Core>, written| match written {
                 Written::Stored(record) => {
@@ -192,7 +194,10 @@ impl EndOp {
         let lane = core.lane(index);
         match result {
             _ if !lane.is_voting() => self.told(&core, index, false),
-            Ok(Lookup::Found(Record { kind: Kind::Void, .. })) => self.told(&core, index, true),
+            // An older void may give way to a copy of the order that is still on its way there.
+            Ok(Lookup::Found(record)) if record.kind == Kind::Void && record.version >= write.version() => {
+                self.told(&core, index, true);
+            }
             Ok(Lookup::Absent | Lookup::Found(_)) => {
                 let op = Arc::clone(self);
                 let done = Box::new(move |index, result: Result<(), ReplicaError>| {

@@ -1,0 +1,111 @@
+//! Notes that are heard late: their replica was away, or their SET, and meanwhile somebody was told something.
+
+use crate::bench::{Bench, is_gone, key, origin, placed, set, today, until};
+use ordermint::{Day, Forced, OrderNumber, OrderStore, Origin, Reconciled, ReplicaState, Retire, Version};
+use std::sync::atomic::Ordering;
+
+const FIRST: Version = Version { epoch: 1, counter: 7 };
+
+fn formed() -> Bench {
+    let bench = Bench::new(&[7, 8]);
+    drop(bench.open());
+    bench
+}
+
+fn day(after_today: i64) -> Day {
+    Day::from_unix_days(today().to_unix_days() + after_today).expect("a day")
+}
+
+fn superseding(first: OrderNumber, unverified: &[u16]) -> Origin {
+    Origin { supersedes: vec![(first, FIRST)], ..origin("k", "once", unverified) }
+}
+
+fn reconciled(store: &OrderStore) -> Reconciled {
+    store.reconcile().wait().expect("a walk ends")
+}
+
+#[track_caller]
+fn told_again(store: &OrderStore, number: OrderNumber) {
+    let again = placed(store.create_with("once", key("k").strict()));
+    assert_eq!((again.number, again.repeated), (number, true));
+}
+
+/// The second order was on one replica, and that is away: so nobody was told of it, and the first is what the key names.
+#[test]
+fn a_note_that_is_heard_after_the_first_order_was_told_ends_its_own_order() {
+    let bench = formed();
+    let first = bench.set(set(7)).number(today(), 500);
+    bench.set(set(7)).plant(&[0, 1, 2], first, FIRST, "once", origin("k", "once", &[]));
+    let second = bench.set(set(8)).number(today(), 500);
+    bench.set(set(8)).plant(&[0], second, FIRST, "once", superseding(first, &[]));
+    let gone = &bench.set(set(8)).gone[0];
+    gone.store(true, Ordering::SeqCst);
+    let store = bench.open();
+    told_again(&store, first);
+    gone.store(false, Ordering::SeqCst);
+    store.bring_back_replica(set(8), 0).expect("it is brought back");
+    until("it votes", || store.status().sets[1].replicas[0].state == ReplicaState::Voting);
+    until("its order is void", || {
+        reconciled(&store);
+        bench.set(set(8)).held(1, second).is_some_and(|record| record.value.is_empty())
+    });
+    assert!(!is_gone(&store, first), "it was told");
+    assert!(reconciled(&store).is_clean());
+    told_again(&store, first);
+    drop(store);
+    let store = bench.open();
+    assert!(reconciled(&store).is_clean());
+    assert!(!is_gone(&store, first));
+    told_again(&store, first);
+}
+
+/// The SETs need not be on the same day, nor on the day from which the key was looked for.
+#[test]
+fn the_earlier_order_is_found_across_two_midnights() {
+    let bench = formed();
+    let earlier = bench.set(set(7)).number(day(-1), 500);
+    bench.set(set(7)).plant(&[0, 1, 2], earlier, FIRST, "once", origin("k", "once", &[]));
+    let later = bench.set(set(8)).number(day(1), 500);
+    bench.set(set(8)).plant(&[0, 1, 2], later, FIRST, "once", origin("k", "once", &[7]));
+    let store = bench.open();
+    until("nothing is left to be done", || reconciled(&store).is_clean());
+    assert!(is_gone(&store, earlier) && !is_gone(&store, later));
+}
+
+#[test]
+fn a_create_knows_that_too() {
+    let bench = formed();
+    let earlier = bench.set(set(7)).number(day(-1), 500);
+    bench.set(set(7)).plant(&[0, 1, 2], earlier, FIRST, "once", origin("k", "once", &[]));
+    let later = bench.set(set(8)).number(day(1), 500);
+    bench.set(set(8)).plant(&[0, 1, 2], later, FIRST, "once", origin("k", "once", &[7]));
+    let store = bench.open();
+    told_again(&store, later);
+    until("the earlier one is void", || is_gone(&store, earlier));
+    assert!(!is_gone(&store, later));
+}
+
+/// Nothing waits for it any more, in this process or a later one.
+#[test]
+fn what_concerns_a_set_that_is_lost_for_good_is_settled() {
+    for notes in [|first| superseding(first, &[]), |_| origin("k", "once", &[7])] {
+        let bench = formed();
+        let first = bench.set(set(7)).number(today(), 500);
+        bench.set(set(7)).plant(&[0], first, FIRST, "once", origin("k", "once", &[]));
+        let second = bench.set(set(8)).number(today(), 500);
+        bench.set(set(8)).plant(&[0, 1, 2], second, FIRST, "once", notes(first));
+        bench.set(set(7)).faults.iter().for_each(|faults| faults.hang_applies());
+        let store = bench.open();
+        store.force_breaker(set(7), Forced::Open).expect("it has its way");
+        store.retire_set(set(7), Retire::Lost).expect("it is retired");
+        for _ in 0..2 {
+            let report = reconciled(&store);
+            assert!(report.notes == 1 && report.is_clean(), "{report:?}");
+        }
+        drop(store);
+        let store = bench.builder_of(&[8]).open().expect("opens");
+        let report = reconciled(&store);
+        assert!(report.notes == 1 && report.is_clean(), "{report:?}");
+        assert!(!is_gone(&store, second));
+    }
+}

@@ -81,6 +81,7 @@ fn write_the_first_corpus() {
         request_key: RequestKey::new(&[0xff; 255], b""),
         supersedes: superseded(16),
         unverified: (0..1_000).map(set).collect(),
+        copy_of: Some(Version { epoch: 1, counter: 4 }),
     };
     let plain = inputs.into_iter().map(|input| (input, None));
     let with_origin = [

@@ -42,7 +42,8 @@ pub enum Alarm {
         /// The version that stands.
         version: Version,
     },
-    /// Both orders were created with one request key, and each was placed when the other's SET could not be asked.
+    /// Both orders were created with one request key, and each was placed when the other's SET could not be asked; or the later one was,
+    /// and they are a day further apart than a key is good for.
     KeyTwice {
         /// The two, in ascending order.
         numbers: [OrderNumber; 2],

@@ -1,11 +1,12 @@
 //! Where an order came from, as far as somebody will have to know: the request key it was created with, the numbers it stands in for,
-//! the SETs that could not be asked. Part of its record, and so as durable as the order itself; every index is derived from
-//! it. Pure.
+//! the SETs that could not be asked; and whether its record is a copy of what an earlier write left in doubt. Part of its record, and so
+//! as durable as the order itself; every index is derived from it. Pure.
 //!
 //! ```text
 //! u8 1, request key    u8 length, 1 to 255 | the key | u32 length of the payload it was first used with | u32 CRC-32 of that payload
 //! u8 2, supersedes     u8 how many, 1 to 16 | for each: u64 number, u32 epoch, u64 counter
 //! u8 3, unverified     u8 length, 1 to 125 | bit map: bit 7 of the first byte is SET 000; the last byte is not 0
+//! u8 4, copy of        u8 12 | u32 epoch, u64 counter
 //! ```
 //! All integers big-endian. Each part at most once, in this order, and at least one of them: one origin has one spelling.
 
@@ -16,6 +17,7 @@ use bytes::Bytes;
 const REQUEST_KEY: u8 = 1;
 const SUPERSEDES: u8 = 2;
 const UNVERIFIED: u8 = 3;
+const COPY_OF: u8 = 4;
 
 /// The longest request key.
 pub(crate) const REQUEST_KEY_BYTES_MAX: usize = 255;
@@ -23,15 +25,17 @@ pub(crate) const REQUEST_KEY_BYTES_MAX: usize = 255;
 pub(crate) const SUPERSEDES_MAX: usize = 16;
 /// A number and a version.
 const SUPERSEDED_BYTES: usize = 8 + 4 + 8;
+/// A version.
+const COPY_OF_BYTES: usize = 4 + 8;
 /// One bit for each SET there can be.
 const UNVERIFIED_BYTES_MAX: usize = (SetId::MAX.get() as usize + 1).div_ceil(8);
 /// The longest origin.
 pub(crate) const ORIGIN_BYTES_MAX: usize =
-    (2 + REQUEST_KEY_BYTES_MAX + 8) + (2 + SUPERSEDES_MAX * SUPERSEDED_BYTES) + (2 + UNVERIFIED_BYTES_MAX);
+    (2 + REQUEST_KEY_BYTES_MAX + 8) + (2 + SUPERSEDES_MAX * SUPERSEDED_BYTES) + (2 + UNVERIFIED_BYTES_MAX) + (2 + COPY_OF_BYTES);
 
 const _: () = assert!(UNVERIFIED_BYTES_MAX == 125 && ORIGIN_BYTES_MAX <= u16::MAX as usize);
 
-/// What an order's record says of how it came to be. Most orders have none. It stays with the order for life, whatever
+/// What an order's record says of how it came to be. Most orders have none. All but `copy_of` stays with the order for life, whatever
 /// its payload becomes.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Origin {
@@ -41,6 +45,9 @@ pub struct Origin {
     pub supersedes: Vec<(OrderNumber, Version)>,
     /// SETs that could not be asked whether they hold an earlier order with the same key. Reads back ascending, each once.
     pub unverified: Vec<SetId>,
+    /// This record was written by nobody's wish: a write in doubt was found on too few replicas, and written anew with the version that
+    /// it has now. This is the version that it had. Whoever gave up that one gave up this one.
+    pub copy_of: Option<Version>,
 }
 
 /// The key of a request, and what tells its payload from another.
@@ -74,13 +81,18 @@ impl Origin {
     /// Whether it says nothing. A record with such an origin reads back as one without.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.request_key.is_none() && self.supersedes.is_empty() && self.unverified.is_empty()
+        self.request_key.is_none() && !self.is_noted() && self.copy_of.is_none()
     }
 
     /// Whether somebody has to look at the order again: it supersedes others, or SETs were not asked.
     #[must_use]
     pub fn is_noted(&self) -> bool {
         !self.supersedes.is_empty() || !self.unverified.is_empty()
+    }
+
+    /// Of an order that stands at `version`: the version under which somebody asked for it, which is an older one if this is a copy.
+    pub(crate) fn asked_for(&self, version: Version) -> Version {
+        self.copy_of.unwrap_or(version)
     }
 
     /// This, and what `more` says beyond it: SETs that were not asked, numbers that were given up; of these the last that there is
@@ -132,6 +144,11 @@ impl Origin {
             bytes.extend_from_slice(&[UNVERIFIED, length as u8]);
             bytes.extend_from_slice(&map[..length]);
         }
+        if let Some(version) = self.copy_of {
+            bytes.extend_from_slice(&[COPY_OF, COPY_OF_BYTES as u8]);
+            bytes.extend_from_slice(&version.epoch.to_be_bytes());
+            bytes.extend_from_slice(&version.counter.to_be_bytes());
+        }
     }
 
     /// Reads what [`Origin::encode_into`] wrote, all of it. Nothing is allocated for what is not there.
@@ -141,7 +158,7 @@ impl Origin {
         if rest.is_empty() {
             return Err(wrong("it says nothing"));
         }
-        // Tags ascend, so this ends after three turns at most.
+        // Tags ascend, so this ends after four turns at most.
         while let Some((&tag, from)) = rest.split_first() {
             if tag <= last_tag {
                 return Err(wrong("its parts are out of order"));
@@ -179,6 +196,13 @@ impl Origin {
                     }
                     let sets = (0..count as u16 * 8).filter(|id| map[usize::from(id / 8)] & (0x80 >> (id % 8)) != 0);
                     origin.unverified = sets.map(SetId::from_checked).collect();
+                    from
+                }
+                COPY_OF if count != COPY_OF_BYTES => return Err(wrong("what it is a copy of is no version")),
+                COPY_OF => {
+                    let (epoch, from) = from.split_first_chunk().ok_or_else(cut_short)?;
+                    let (counter, from) = from.split_first_chunk().ok_or_else(cut_short)?;
+                    origin.copy_of = Some(Version { epoch: u32::from_be_bytes(*epoch), counter: u64::from_be_bytes(*counter) });
                     from
                 }
                 _ => return Err(wrong("a part of it is unknown")),
@@ -233,8 +257,10 @@ mod tests {
         for request_key in &keys {
             for supersedes in &lists {
                 for unverified in &sets {
-                    let (request_key, supersedes, unverified) = (request_key.clone(), supersedes.clone(), unverified.clone());
-                    origins.push(Origin { request_key, supersedes, unverified });
+                    for copy_of in [None, Some(Version { epoch: 7, counter: u64::MAX })] {
+                        let (request_key, supersedes, unverified) = (request_key.clone(), supersedes.clone(), unverified.clone());
+                        origins.push(Origin { request_key, supersedes, unverified, copy_of });
+                    }
                 }
             }
         }
@@ -281,7 +307,7 @@ mod tests {
                 let mut near = whole.clone();
                 for _ in 0..rng.usize(1..4).min(near.len()) {
                     let at = rng.usize(..near.len());
-                    near[at] = if rng.bool() { rng.u8(..4) } else { rng.u8(..) };
+                    near[at] = if rng.bool() { rng.u8(..5) } else { rng.u8(..) };
                 }
                 if let Ok(origin) = Origin::decode(&near) {
                     assert_eq!(bytes(&origin), near);
@@ -312,7 +338,9 @@ mod tests {
             (list(1, [0xff; 8]), "it supersedes what is no number"),
             (vec![3, 126], "it names a SET above 999"),
             (vec![3, 2, 1, 0], "its map of SETs is longer than it must be"),
-            (vec![4, 1, 1], "a part of it is unknown"),
+            (vec![4, 1, 1], "what it is a copy of is no version"),
+            (vec![4, 12, 0, 0, 0, 0], "it is cut short"),
+            (vec![5, 1, 1], "a part of it is unknown"),
         ] {
             assert_eq!(Origin::decode(&bytes), Err(RecordError::Origin { reason }), "{bytes:?}");
         }

@@ -119,6 +119,11 @@ impl Record {
         draft.into_bytes()
     }
 
+    /// The version under which somebody asked for what this says: that of the write it is a copy of, if it is one.
+    pub(crate) fn asked_for(&self) -> Version {
+        self.origin.as_ref().map_or(self.version, |origin| origin.asked_for(self.version))
+    }
+
     /// Reads what [`Record::encode`] wrote under the same number.
     ///
     /// # Errors
@@ -318,6 +323,7 @@ mod tests {
             request_key: RequestKey::new(b"pay", b"order"),
             supersedes: vec![(first, Version { epoch: 3, counter: 4 })],
             unverified: vec![SetId::from_checked(7), SetId::from_checked(9)],
+            copy_of: None,
         };
         Record { origin: Some(Arc::new(origin)), ..order() }
     }

@@ -105,7 +105,7 @@ impl Noted {
             Lookup::Damaged(_) => Arc::default(),
             Lookup::Found(record) => record.origin.filter(|origin| origin.is_noted())?,
         };
-        let Origin { request_key, supersedes, unverified } = Arc::unwrap_or_clone(origin);
+        let Origin { request_key, supersedes, unverified, .. } = Arc::unwrap_or_clone(origin);
         Some(Noted { number, supersedes, unverified, request_key })
     }
 }

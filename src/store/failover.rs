@@ -214,6 +214,7 @@ impl Trail {
             request_key: self.request_key.clone(),
             supersedes: self.superseded().copied().collect(),
             unverified: self.unverified.clone(),
+            copy_of: None,
         };
         (!origin.is_empty()).then_some(origin)
     }

@@ -254,8 +254,9 @@ impl Inner {
         };
         // Where it is not found it may be void, or in doubt and come to life yet: it is looked at again by the next walk.
         let Some(later) = self.keyed_at(number)? else { return Ok(()) };
+        let window = i64::from(self.settings.request_key_days) - 1;
         for earlier in found.into_iter().filter(|earlier| earlier.number != number) {
-            match of_two(&earlier, &later) {
+            match of_two(&earlier, &later, window) {
                 Two::EarlierEnds => {
                     self.disown(earlier.number, number);
                     self.owe_void(earlier.number, earlier.version);
@@ -355,22 +356,23 @@ enum Two {
     /// One of them stands in for the other, and its note says so; or the key was forgotten in between, and they have nothing to do
     /// with each other. Nothing more is to be done.
     Told,
-    /// Each holds the other's SET unverified.
+    /// Each holds the other's SET unverified. Or they are a day further apart than a key is good for: at midnight the SETs need not be on
+    /// the same day, nor on that of the clock from which the key was looked for; or the key was used again, as it may be.
     Alarm,
 }
 
-/// `later` was placed when the SET of `earlier` could not be asked. Pure.
-fn of_two(earlier: &Keyed, later: &Keyed) -> Two {
+/// `later` was placed when the SET of `earlier` could not be asked; a key is good for the day of its first use and `window` more. Pure.
+fn of_two(earlier: &Keyed, later: &Keyed, window: i64) -> Two {
     let named = |one: &Keyed, other: &Keyed| {
         one.origin.supersedes.iter().find(|(number, _)| *number == other.number).map(|(_, version)| *version)
     };
     // Newer than the note says: somebody was told of the one that was given up, and it is the other that ends.
-    let stands_in = named(earlier, later).is_some_and(|version| later.version <= version);
+    let stands_in = named(earlier, later).is_some_and(|version| later.origin.asked_for(later.version) <= version);
     let doubts_it = earlier.origin.unverified.contains(&later.number.set_id());
     let days_after = earlier.number.day().to_unix_days() - later.number.day().to_unix_days();
     if named(later, earlier).is_some() || stands_in || (days_after > NEAR_DAYS && !doubts_it) {
         Two::Told
-    } else if doubts_it {
+    } else if doubts_it || -days_after > window {
         Two::Alarm
     } else {
         Two::EarlierEnds
@@ -443,17 +445,17 @@ mod tests {
     fn the_earlier_one_ends_unless_one_says_otherwise() {
         let plain = keyed(7, 1, Origin::default());
         let later = keyed(8, 1, unverified(7));
-        assert_eq!(of_two(&plain, &later), Two::EarlierEnds);
+        assert_eq!(of_two(&plain, &later, 1), Two::EarlierEnds);
         let doubting = keyed(7, 1, unverified(8));
-        assert_eq!(of_two(&doubting, &later), Two::Alarm);
+        assert_eq!(of_two(&doubting, &later, 1), Two::Alarm);
         let instead = |of: &Keyed, origin: Origin| Origin { supersedes: vec![(of.number, of.version)], ..origin };
         let standing_in = keyed(8, 1, instead(&plain, unverified(7)));
-        assert_eq!(of_two(&plain, &standing_in), Two::Told);
+        assert_eq!(of_two(&plain, &standing_in, 1), Two::Told);
         let given_up_by = keyed(7, 1, instead(&later, Origin::default()));
-        assert_eq!(of_two(&given_up_by, &later), Two::Told);
+        assert_eq!(of_two(&given_up_by, &later, 1), Two::Told);
         // It was confirmed since: somebody was told of it.
         let confirmed = Keyed { version: Version { epoch: 2, counter: 1 }, ..later.clone() };
-        assert_eq!(of_two(&given_up_by, &confirmed), Two::EarlierEnds);
+        assert_eq!(of_two(&given_up_by, &confirmed, 1), Two::EarlierEnds);
     }
 
     #[test]
@@ -464,8 +466,19 @@ mod tests {
             let number = OrderNumber::new(day(days), 1, SetId::from_checked(7)).expect("a number");
             Keyed { number, ..keyed(7, 1, origin) }
         };
-        assert_eq!(of_two(&on(1, Origin::default()), &later), Two::EarlierEnds);
-        assert_eq!(of_two(&on(2, Origin::default()), &later), Two::Told);
-        assert_eq!(of_two(&on(2, unverified(8)), &later), Two::Alarm);
+        assert_eq!(of_two(&on(1, Origin::default()), &later, 1), Two::EarlierEnds);
+        assert_eq!(of_two(&on(2, Origin::default()), &later, 1), Two::Told);
+        assert_eq!(of_two(&on(2, unverified(8)), &later, 1), Two::Alarm);
+    }
+
+    #[test]
+    fn an_order_from_the_day_before_those_that_a_key_is_good_for_is_left_to_the_operator() {
+        let earlier = keyed(7, 1, Origin::default());
+        for (days, window, expected) in [(1, 1, Two::EarlierEnds), (2, 1, Two::Alarm), (2, 2, Two::EarlierEnds)] {
+            let day = Day::from_unix_days(Day::MIN.to_unix_days() + days).expect("a day");
+            let number = OrderNumber::new(day, 1, SetId::from_checked(8)).expect("a number");
+            let later = Keyed { number, ..keyed(8, 1, unverified(7)) };
+            assert_eq!(of_two(&earlier, &later, window), expected);
+        }
     }
 }

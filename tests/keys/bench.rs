@@ -98,7 +98,7 @@ impl Set {
 /// An origin as a create with a key makes it.
 pub(crate) fn origin(key: &str, value: &str, unverified: &[u16]) -> Origin {
     let request_key = RequestKey::new(key.as_bytes(), value.as_bytes());
-    Origin { request_key, supersedes: Vec::new(), unverified: unverified.iter().map(|id| set(*id)).collect() }
+    Origin { request_key, unverified: unverified.iter().map(|id| set(*id)).collect(), ..Origin::default() }
 }
 
 impl Bench {

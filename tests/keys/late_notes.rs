@@ -1,7 +1,7 @@
 //! Notes that are heard late: their replica was away, or their SET, and meanwhile somebody was told something.
 
-use crate::bench::{Bench, is_gone, key, origin, placed, set, today, until};
-use ordermint::{Day, Forced, OrderNumber, OrderStore, Origin, Reconciled, ReplicaState, Retire, Version};
+use crate::bench::{Bench, ends, is_gone, key, origin, placed, set, today, until};
+use ordermint::{Alarm, Day, Error, Forced, OrderNumber, OrderStore, Origin, Reconciled, ReplicaState, Retire, Version};
 use std::sync::atomic::Ordering;
 
 const FIRST: Version = Version { epoch: 1, counter: 7 };
@@ -59,30 +59,19 @@ fn a_note_that_is_heard_after_the_first_order_was_told_ends_its_own_order() {
     told_again(&store, first);
 }
 
-/// The SETs need not be on the same day, nor on the day from which the key was looked for.
+/// The SETs need not be on the same day, nor on the day from which the key was looked for. Or the key was used again, as it may be after
+/// two days: so none of them is made void.
 #[test]
-fn the_earlier_order_is_found_across_two_midnights() {
+fn an_earlier_order_across_two_midnights_raises_an_alarm() {
     let bench = formed();
     let earlier = bench.set(set(7)).number(day(-1), 500);
     bench.set(set(7)).plant(&[0, 1, 2], earlier, FIRST, "once", origin("k", "once", &[]));
     let later = bench.set(set(8)).number(day(1), 500);
     bench.set(set(8)).plant(&[0, 1, 2], later, FIRST, "once", origin("k", "once", &[7]));
     let store = bench.open();
-    until("nothing is left to be done", || reconciled(&store).is_clean());
-    assert!(is_gone(&store, earlier) && !is_gone(&store, later));
-}
-
-#[test]
-fn a_create_knows_that_too() {
-    let bench = formed();
-    let earlier = bench.set(set(7)).number(day(-1), 500);
-    bench.set(set(7)).plant(&[0, 1, 2], earlier, FIRST, "once", origin("k", "once", &[]));
-    let later = bench.set(set(8)).number(day(1), 500);
-    bench.set(set(8)).plant(&[0, 1, 2], later, FIRST, "once", origin("k", "once", &[7]));
-    let store = bench.open();
-    told_again(&store, later);
-    until("the earlier one is void", || is_gone(&store, earlier));
-    assert!(!is_gone(&store, later));
+    until("there is an alarm", || reconciled(&store).alarms == [Alarm::KeyTwice { numbers: [earlier, later] }]);
+    assert!(!is_gone(&store, earlier) && !is_gone(&store, later));
+    assert_eq!(ends(store.create_with("once", key("k"))), Err(Error::KeyConflict { numbers: vec![earlier, later] }));
 }
 
 /// Nothing waits for it any more, in this process or a later one.
@@ -108,4 +97,56 @@ fn what_concerns_a_set_that_is_lost_for_good_is_settled() {
         assert!(report.notes == 1 && report.is_clean(), "{report:?}");
         assert!(!is_gone(&store, second));
     }
+}
+
+/// Its copies are on one replica, and another is away: so whoever reads it writes it anew, under a newer version. Nobody asked for that.
+#[test]
+fn a_number_that_was_only_read_before_its_note_was_heard_ends_all_the_same() {
+    for with_key in [true, false] {
+        let bench = formed();
+        let plain = |origin: Origin| if with_key { origin } else { Origin { request_key: None, unverified: vec![], ..origin } };
+        let first = bench.set(set(8)).number(today(), 500);
+        bench.set(set(8)).plant(&[0], first, FIRST, "once", plain(origin("k", "once", &[7])));
+        let second = bench.set(set(7)).number(today(), 500);
+        bench.set(set(7)).plant(&[0, 1, 2], second, FIRST, "once", plain(superseding(first, &[])));
+        bench.set(set(7)).leave();
+        bench.set(set(8)).gone[2].store(true, Ordering::SeqCst);
+        let store = bench.open();
+        let shown = ends(store.get(first)).expect("it is read").expect("it is there");
+        assert!(shown.version > FIRST);
+        assert_eq!(bench.set(set(8)).origin(first).copy_of, Some(FIRST));
+        drop(store);
+
+        bench.set(set(7)).come_back();
+        bench.set(set(8)).come_back();
+        let store = bench.open();
+        until("nothing is left to be done", || reconciled(&store).is_clean());
+        assert!(is_gone(&store, first) && !is_gone(&store, second), "with a key: {with_key}");
+        if with_key {
+            told_again(&store, second);
+        }
+    }
+}
+
+/// Then there are two orders, and somebody has to look.
+#[test]
+fn a_number_that_was_changed_before_its_note_was_heard_stays_and_raises_an_alarm() {
+    let bench = formed();
+    let first = bench.set(set(8)).number(today(), 500);
+    bench.set(set(8)).plant(&[0], first, FIRST, "once", Origin::default());
+    let second = bench.set(set(7)).number(today(), 500);
+    bench.set(set(7)).plant(&[0, 1, 2], second, FIRST, "once", Origin { request_key: None, ..superseding(first, &[]) });
+    bench.set(set(7)).leave();
+    bench.set(set(8)).gone[2].store(true, Ordering::SeqCst);
+    let store = bench.open();
+    let shown = ends(store.get(first)).expect("it is read").expect("it is there");
+    let version = ends(store.update(first, shown.version, "changed")).expect("it is changed");
+    assert_eq!(bench.set(set(8)).held(0, first).expect("it is there").origin, None, "no copy any more");
+    drop(store);
+
+    bench.set(set(7)).come_back();
+    bench.set(set(8)).come_back();
+    let store = bench.open();
+    until("there is an alarm", || reconciled(&store).alarms == [Alarm::Alive { number: first, version }]);
+    assert!(!is_gone(&store, first) && !is_gone(&store, second));
 }

@@ -16,6 +16,7 @@ fn keyed(sequence: u64, key: &[u8]) -> (OrderNumber, Record, bool) {
         request_key: RequestKey::new(key, b"payload"),
         supersedes: vec![(number(day(0), 9_999), Version { epoch: 1, counter: 1 })],
         unverified: vec![SetId::MAX],
+        copy_of: None,
     };
     (number(day(0), sequence), Record { origin: Some(Arc::new(origin)), ..record(sequence + 1, "order") }, true)
 }

@@ -13,6 +13,7 @@ fn origin() -> Origin {
         request_key: RequestKey::new(b"pay-8841", b"first"),
         supersedes: vec![(OrderNumber::new(today(), 3, SetId::MAX).expect("a number"), Version { epoch: 9, counter: 9 })],
         unverified: vec![SetId::MAX],
+        copy_of: None,
     }
 }
 

@@ -133,8 +133,7 @@ impl Find {
         if self.set() == other.set() {
             return self.number > other.number && apart <= NEAR_DAYS;
         }
-        // A day more: the SETs need not be on the same day, nor on that of the clock from which the key was looked for.
-        self.doubts(other) && !other.doubts(self) && apart <= window + 1
+        self.doubts(other) && !other.doubts(self) && apart <= window
     }
 
     /// It has nothing to do with the other, and is older.
@@ -150,7 +149,7 @@ impl Find {
 
     /// Whether this one stands in for the other as that stands now.
     fn supersedes(&self, other: &Find) -> bool {
-        self.names(other).is_some_and(|version| other.version <= version)
+        self.names(other).is_some_and(|version| other.origin.asked_for(other.version) <= version)
     }
 
     /// Whether the other's SET could not be asked when this one was placed or confirmed.

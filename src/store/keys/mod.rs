@@ -426,7 +426,7 @@ impl Inner {
         let (expected, until, store) = (placed.version, request.until, Arc::downgrade(self));
         placed.unverified.extend(&missing);
         placed.unverified.sort_unstable();
-        let more = Origin { request_key: None, supersedes, unverified: missing };
+        let more = Origin { supersedes, unverified: missing, ..Origin::default() };
         let confirmed = move |result: Result<Version, Error>| {
             let Some(store) = store.upgrade() else { return };
             match result {
@@ -545,7 +545,7 @@ impl View {
             find.is_told = true;
         } else if self.unasked.contains(&set) {
             let Told { number, version, request_key, unverified } = told.clone();
-            let origin = Origin { request_key: Some(request_key), supersedes: Vec::new(), unverified };
+            let origin = Origin { request_key: Some(request_key), unverified, ..Origin::default() };
             self.finds.push(Find { number, version, origin: Arc::new(origin), is_sure: true, is_told: true });
         }
     }

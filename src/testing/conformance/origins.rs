@@ -12,6 +12,7 @@ pub(super) fn an_origin_is_held_with_its_record(new_place: &NewPlace<'_>) {
         request_key: RequestKey::new(&[0xff; 255], b"payload"),
         supersedes: (0..16).map(|at| (number(day(0), 1_000 + at), Version { epoch: 1, counter: at })).collect(),
         unverified: (0..1_000).map(SetId::from_checked).collect(),
+        copy_of: Some(Version { epoch: u32::MAX, counter: u64::MAX }),
     };
     // Fresh and packed with others, fresh and alone, not fresh, and beside the largest payload.
     let mut entries: Vec<Entry> = (10..20).map(|at| bench.fresh(number(day(0), at))).collect();
@@ -156,7 +157,7 @@ fn keyed(key: &[u8]) -> Origin {
 }
 
 fn note(number: OrderNumber, origin: &Origin) -> Noted {
-    let Origin { request_key, supersedes, unverified } = origin.clone();
+    let Origin { request_key, supersedes, unverified, .. } = origin.clone();
     Noted { number, supersedes, unverified, request_key }
 }
 

@@ -34,6 +34,8 @@ pub(crate) struct Doubts {
     given_up: BTreeMap<OrderNumber, Version>,
     /// Numbers that end although their orders say that they stand in for these: it is these that stand.
     disowned: BTreeMap<OrderNumber, OrderNumber>,
+    /// Numbers of which a caller was told that they are stored after all.
+    sworn: BTreeSet<OrderNumber>,
 }
 
 /// One write in doubt.
@@ -114,6 +116,19 @@ impl Doubts {
     pub(crate) fn take_back(&mut self, number: OrderNumber) {
         self.given_up.remove(&number);
         self.disowned.remove(&number);
+    }
+
+    /// A caller is told that what was in doubt is stored.
+    pub(crate) fn swear(&mut self, number: OrderNumber) {
+        self.sworn.insert(number);
+        if self.sworn.len() > REMEMBERED_MAX {
+            self.sworn.pop_first();
+        }
+    }
+
+    /// Whether a caller was told so.
+    pub(crate) fn is_sworn(&self, number: OrderNumber) -> bool {
+        self.sworn.contains(&number)
     }
 
     /// `number` ends, and `stands` does not, whatever the order under `number` says.

@@ -64,7 +64,7 @@ impl Core {
             };
             let newest = core.doubts.lock().newest(number);
             match &found {
-                Some(record) if record.kind == Kind::Order && record.version > given_up => {
+                Some(record) if record.kind == Kind::Order && record.asked_for() > given_up => {
                     core.doubts.lock().take_back(number);
                     // Not given up any more, so this does not come back here.
                     return core.settle(number, deadline, then);
@@ -237,14 +237,20 @@ impl Turn for EndOp {
         if core.doubts.lock().given_up(number).is_none() {
             // Ended before, or never heard of in this process.
             let known = if core.is_in_doubt(number) { None } else { latest.or_else(|| core.recent.get(number)) };
-            match known {
-                Some(record) if record.kind == Kind::Void || record.version > self.version => {
+            let is_sworn = core.doubts.lock().is_sworn(number);
+            let version = match known {
+                Some(record) if record.kind == Kind::Void || record.asked_for() > self.version => {
                     return self.stands(core, Ok(Some(record)));
                 }
-                // Given up before it is read, and not after: a read that is not to end it could bring it to life, under a newer
-                // version.
-                _ => core.doubts.lock().force_given_up(number, self.version),
-            }
+                // The caller who asked what became of it was told that it is stored.
+                latest if is_sworn => {
+                    return core.stands(number, latest, deadline, Box::new(move |core, stands| self.stands(core, stands)));
+                }
+                Some(record) => record.version.max(self.version),
+                None => self.version,
+            };
+            // Given up before it is read, and not after: a read that is not to end it could bring it to life, under a newer version.
+            core.doubts.lock().force_given_up(number, version);
         }
         core.settle(number, deadline, Box::new(move |core, stands| self.stands(core, stands)));
     }

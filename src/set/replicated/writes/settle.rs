@@ -154,6 +154,9 @@ const GRACE: Duration = Duration::from_millis(100);
 impl ResolveOp {
     fn answer(&self, core: &Core, result: Result<Resolved, Error>) {
         if let Some(promise) = self.promise.lock().take() {
+            if result == Ok(Resolved::Applied) {
+                core.doubts.lock().swear(self.token.number);
+            }
             let deliver = Deliver::Other(Box::new(move || promise.complete(result)));
             core.notifier.push(Completion { held: self.held, deliver });
         }

@@ -53,6 +53,16 @@ struct State {
     then: Option<Then>,
 }
 
+/// The origin of an order that is written anew: one that nobody asked for is marked as a copy, and all others are not.
+fn marked(origin: Option<Arc<Origin>>, copies: Option<Version>) -> Option<Arc<Origin>> {
+    let copy_of = copies.map(|version| origin.as_ref().map_or(version, |origin| origin.asked_for(version)));
+    if origin.as_ref().and_then(|origin| origin.copy_of) == copy_of {
+        return origin;
+    }
+    let origin = Origin { copy_of, ..origin.map(Arc::unwrap_or_clone).unwrap_or_default() };
+    (!origin.is_empty()).then(|| Arc::new(origin))
+}
+
 impl Core {
     /// Draws the next version.
     pub(crate) fn draw_version(&self) -> Version {
@@ -70,6 +80,7 @@ impl Core {
         then: Then,
     ) -> Option<Arc<WriteOp>> {
         let Content { kind, draft, origin, version, copies } = content;
+        let origin = marked(origin, copies.filter(|_| kind == Kind::Order));
         let mut draft = draft.carrying(origin.as_deref());
         // Under the submit lock, as creates are: no version of an epoch comes into a queue after a newer epoch was begun.
         let mut submit = self.submit.lock();

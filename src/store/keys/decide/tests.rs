@@ -24,7 +24,7 @@ fn request() -> RequestKey {
 fn find(number: OrderNumber, unverified: &[u16], supersedes: &[(OrderNumber, u64)]) -> Find {
     let unverified = unverified.iter().map(|id| set(*id)).collect();
     let supersedes = supersedes.iter().map(|(number, counter)| (*number, version(*counter))).collect();
-    let origin = Arc::new(Origin { request_key: Some(request()), supersedes, unverified });
+    let origin = Arc::new(Origin { request_key: Some(request()), supersedes, unverified, copy_of: None });
     Find { number, version: version(5), origin, is_sure: true, is_told: false }
 }
 

@@ -107,6 +107,9 @@ fn refuse_our_own_threads() -> Result<(), Error> {
 /// The longest wait for calls that have found a SET and not called it yet: nobody keeps one for long.
 const CALLS_LAST: Duration = Duration::from_secs(1);
 
+/// The longest wait for an answer that is on its way after its deadline.
+const ANSWERS_LAST: Duration = Duration::from_secs(1);
+
 /// Whoever holds it changes the map.
 #[derive(Default)]
 pub(super) struct Changes {
@@ -124,6 +127,16 @@ impl Changes {
         self.version = self.version.max(map.version).saturating_add(1);
         Ok(SetMap { version: self.version, ..next })
     }
+}
+
+/// How a SET that was given a map answers; `None` when it tells nothing even a moment after its deadline.
+pub(super) fn told_by(deadline: Instant, spread: Pending<()>) -> Option<Result<(), Error>> {
+    let until = deadline + ANSWERS_LAST;
+    spread.wait_timeout(until.saturating_duration_since(Instant::now())).ok()
+}
+
+fn tells_nothing(set: SetId, map: &SetMap) -> Error {
+    Error::DeadlineExceeded { set, need: map.quorum.claim(), asked: map.quorum.n(), good: 0 }
 }
 
 impl Inner {
@@ -163,14 +176,17 @@ impl Inner {
     /// Makes a map durable. A SET that cannot write it within the deadline takes no orders now either: it must not keep the operator
     /// from draining it or adding another. So it is enough when half of those that have a quorum have it. Replicas that miss it are given it when
     /// they return, and at the next open the newest wins.
+    ///
+    /// A SET answers by the deadline, unless a caller's waker blocks its notifier: then it counts as one that failed. Whoever waited for
+    /// it would keep all changes to come waiting with it.
     fn spread(&self, map: &SetMap, shards: &[Arc<dyn Shard>]) -> Result<(), Error> {
         let deadline = self.deadline(None);
         let bytes = bytes::Bytes::from(map.encode());
         // All are under way before one is waited for.
         let spreads: Vec<Pending<()>> = shards.iter().map(|shard| shard.spread_map(bytes.clone(), deadline)).collect();
         let (mut good, mut failed, mut first) = (0, 0, None);
-        for spread in spreads {
-            match spread.wait() {
+        for (shard, spread) in shards.iter().zip(spreads) {
+            match told_by(deadline, spread).unwrap_or_else(|| Err(tells_nothing(shard.id(), map))) {
                 Ok(()) => good += 1,
                 Err(error) => {
                     failed += usize::from(!matches!(error, Error::QuorumLost { .. }));

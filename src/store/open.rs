@@ -2,6 +2,7 @@
 
 use super::find::{ReplicaPlan, SetPlan, described, open_all, peeked, plan, survey};
 use super::form::{fill, make_up_for, random_id};
+use super::grow::told_by;
 use super::health::Links;
 use super::maps::{MAP_KEY, follow, make_up, map_of, read_map, read_maps, same_map};
 use super::topology::Topology;
@@ -113,7 +114,8 @@ fn spread_to_those_behind(map: &SetMap, shards: &[Arc<dyn Shard>], oldest: &[Opt
     let spreads = behind.filter(|_| map.version > 0).map(|(shard, _)| shard.spread_map(map.encode().into(), deadline));
     // All are under way before one is waited for.
     for spread in spreads.collect::<Vec<Pending<()>>>() {
-        let _ = spread.wait();
+        // No caller has a waker yet that could keep one from answering, but nothing here may wait without a bound.
+        let _ = told_by(deadline, spread);
     }
 }
 

@@ -1,13 +1,13 @@
 //! Moments that are short: between the end of an attempt and the next, and while somebody looks.
 
-use crate::bench::{World, create_in, ends, id, today, until};
-use ordermint::{CreateOptions, Error, Order, OrderNumber, OrderStore};
+use crate::bench::{World, create_in, ends, id, status_of, today, until};
+use ordermint::{CreateOptions, Error, Order, OrderNumber, OrderStore, SetState};
 use std::future::Future;
 use std::pin::pin;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Wake, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A waker that blocks, and with it the thread on which a SET tells its callers.
 struct Blocks {
@@ -22,13 +22,8 @@ impl Wake for Blocks {
     }
 }
 
-/// What somebody was shown between the moment when a create ended in doubt and the moment when the store hears of it is not given up.
-fn shown_before_the_store_hears_of_the_doubt(look: impl Fn(&OrderStore) -> Box<dyn FnOnce() -> Vec<Order>>) {
-    let world = World::near_and_far(7, &[8]);
-    let store = world.patient().attempt_timeout(Duration::from_millis(50)).recent_bytes(0).open().expect("the store opens");
-    create_in(&store, 7, "leased");
-    ends(store.compared()).expect("they agree");
-    // The thread that tells the callers of SET 7 is blocked by one of them.
+/// Blocks the thread that tells the callers of SET 7, until something is sent, or nobody can send any more. The SET hung for it.
+fn block_notifier(world: &World, store: &OrderStore) -> Sender<()> {
     world.set(7).hang();
     let (begun, has_begun) = channel();
     let (go_on, goes_on) = channel();
@@ -37,6 +32,17 @@ fn shown_before_the_store_hears_of_the_doubt(look: impl Fn(&OrderStore) -> Box<d
     assert!(blocker.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
     world.set(7).release();
     has_begun.recv().expect("it is woken");
+    go_on
+}
+
+/// What somebody was shown between the moment when a create ended in doubt and the moment when the store hears of it is not given up.
+fn shown_before_the_store_hears_of_the_doubt(look: impl Fn(&OrderStore) -> Box<dyn FnOnce() -> Vec<Order>>) {
+    let world = World::near_and_far(7, &[8]);
+    let store = world.patient().attempt_timeout(Duration::from_millis(50)).recent_bytes(0).open().expect("the store opens");
+    create_in(&store, 7, "leased");
+    ends(store.compared()).expect("they agree");
+    // By one of them.
+    let go_on = block_notifier(&world, &store);
     // Done everywhere, and nobody hears of it: in doubt, and the store does not know yet.
     world.set(7).hang_answers();
     let create = store.create_with("in doubt", CreateOptions::new().deadline(Duration::from_secs(20)));
@@ -75,6 +81,22 @@ fn a_read_of_an_order_whose_doubt_nobody_has_heard_of_yet_keeps_it_alive() {
         let reads: Vec<_> = (0..4).map(|sequence| store.get(number(sequence))).collect();
         Box::new(move || reads.into_iter().filter_map(|read| ends(read).expect("they are well")).collect())
     });
+}
+
+/// It holds what keeps all other changes waiting.
+#[test]
+fn a_change_of_the_map_waits_for_no_set_whose_notifier_a_waker_blocks() {
+    let world = World::near_and_far(7, &[8, 9]);
+    let store = world.patient().deadline(Duration::from_millis(500)).open().expect("the store opens");
+    create_in(&store, 7, "leased");
+    let go_on = block_notifier(&world, &store);
+    let begun = Instant::now();
+    store.drain_set(id(8)).expect("two of three remember it");
+    store.set_weight(id(9), 2).expect("nor is the next one kept waiting");
+    // The waker goes on after thirty seconds by itself.
+    assert!(begun.elapsed() < Duration::from_secs(15), "it took {:?}", begun.elapsed());
+    assert_eq!((status_of(&store, 8).state, status_of(&store, 9).weight), (SetState::Draining, 2));
+    go_on.send(()).expect("it waits");
 }
 
 /// A read that began while the void was on its way, and whose last answer comes when it has landed: what its replicas told is no

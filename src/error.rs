@@ -333,22 +333,7 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         match self {
             // Nothing was sent.
-            Error::NotAttempted { reason } => match reason {
-                NotAttempted::Busy { .. }
-                | NotAttempted::NoQuorum { .. }
-                | NotAttempted::NoLease { .. }
-                | NotAttempted::NoTurn { .. }
-                | NotAttempted::NoKeyTurn
-                | NotAttempted::KeysBusy { .. }
-                | NotAttempted::Unavailable { .. }
-                | NotAttempted::NoSetLeft { .. } => true,
-                // Somebody has to add a SET or to look at a clock, or a day has to pass, first.
-                NotAttempted::NoSetTakesOrders
-                | NotAttempted::DayFull { .. }
-                | NotAttempted::ClockJump { .. }
-                | NotAttempted::ClockOutOfRange { .. }
-                | NotAttempted::BelowFloor { .. } => false,
-            },
+            Error::NotAttempted { reason } => reason.is_retryable(),
             // Reads change nothing that was not decided before.
             Error::QuorumLost { .. } | Error::DeadlineExceeded { .. } | Error::Unconfirmed { .. } | Error::Stale { .. } => true,
             // The SET may be well again.

@@ -44,12 +44,13 @@ pub enum NotAttempted {
         /// When to try again.
         retry_after: Duration,
     },
-    /// No SET took the order. Retry after that.
+    /// No SET took the order. Retry after that, if any of the reasons passes by itself; where all SETs have a full day or a clock that
+    /// jumped, it is as for one of them alone.
     #[error("no SET took it: {}; try again in {} ms", Attempts(attempts), retry_after.as_millis())]
     NoSetLeft {
         /// Every SET that was considered, and why it did not take it.
         attempts: Vec<Attempt>,
-        /// When to try again.
+        /// When to try again: when the first of them may take orders again. One that is busy is so for milliseconds.
         retry_after: Duration,
     },
     /// No sequences were leased before the deadline. Retry.
@@ -111,6 +112,13 @@ pub enum NotAttempted {
     },
 }
 
+/// After so long a SET that is busy has room again.
+const BUSY_PASSES: Duration = Duration::from_millis(10);
+/// After so long it is worth asking a SET without replicas or sequences again.
+const FAULT_PASSES: Duration = Duration::from_secs(1);
+/// For what somebody has to act on first, or only another day ends.
+const NOTHING_PASSES: Duration = Duration::from_secs(60);
+
 /// Why one SET did not take an order.
 #[derive(Clone, PartialEq, Debug)]
 #[non_exhaustive]
@@ -140,7 +148,8 @@ impl NotAttempted {
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            NotAttempted::Unavailable { retry_after, .. } | NotAttempted::NoSetLeft { retry_after, .. } => Some(*retry_after),
+            NotAttempted::Unavailable { retry_after, .. } => Some(*retry_after),
+            NotAttempted::NoSetLeft { retry_after, .. } => self.is_retryable().then_some(*retry_after),
             NotAttempted::Busy { .. }
             | NotAttempted::NoQuorum { .. }
             | NotAttempted::NoLease { .. }
@@ -152,6 +161,61 @@ impl NotAttempted {
             | NotAttempted::ClockJump { .. }
             | NotAttempted::ClockOutOfRange { .. }
             | NotAttempted::BelowFloor { .. } => None,
+        }
+    }
+
+    /// Whether it passes by itself, or by what an operator does to replicas: then the same call may succeed later.
+    pub(crate) fn is_retryable(&self) -> bool {
+        match self {
+            NotAttempted::Busy { .. }
+            | NotAttempted::NoQuorum { .. }
+            | NotAttempted::NoLease { .. }
+            | NotAttempted::NoTurn { .. }
+            | NotAttempted::NoKeyTurn
+            | NotAttempted::KeysBusy { .. }
+            | NotAttempted::Unavailable { .. } => true,
+            // One SET that may take it is enough. Where none is named, nothing speaks against another try.
+            NotAttempted::NoSetLeft { attempts, .. } => {
+                attempts.is_empty() || attempts.iter().any(|attempt| attempt.reason.is_retryable())
+            }
+            // Somebody has to add a SET or to look at a clock, or a day has to pass, first.
+            NotAttempted::NoSetTakesOrders
+            | NotAttempted::DayFull { .. }
+            | NotAttempted::ClockJump { .. }
+            | NotAttempted::ClockOutOfRange { .. }
+            | NotAttempted::BelowFloor { .. } => false,
+        }
+    }
+
+    /// When to ask this SET again, where others did not take the order either.
+    fn passes_after(&self) -> Duration {
+        match self {
+            NotAttempted::Unavailable { retry_after, .. } | NotAttempted::NoSetLeft { retry_after, .. } => *retry_after,
+            // What is under way there ends, and room is free, all the time.
+            NotAttempted::Busy { .. } | NotAttempted::KeysBusy { .. } => BUSY_PASSES,
+            NotAttempted::NoQuorum { .. }
+            | NotAttempted::NoLease { .. }
+            | NotAttempted::NoTurn { .. }
+            | NotAttempted::NoKeyTurn => FAULT_PASSES,
+            NotAttempted::NoSetTakesOrders
+            | NotAttempted::DayFull { .. }
+            | NotAttempted::ClockJump { .. }
+            | NotAttempted::ClockOutOfRange { .. }
+            | NotAttempted::BelowFloor { .. } => NOTHING_PASSES,
+        }
+    }
+
+    /// What to tell a caller whose order these SETs did not take: the reason of the only one, or that of each.
+    pub(crate) fn of_all(attempts: Vec<Attempt>) -> NotAttempted {
+        match &attempts[..] {
+            [] => NotAttempted::NoSetTakesOrders,
+            [Attempt { reason, .. }] => reason.clone(),
+            _ => {
+                // The first that may take it again counts. A SET that is left alone for a minute must not keep callers from one that is
+                // busy for a moment.
+                let retry_after = attempts.iter().map(|attempt| attempt.reason.passes_after()).min().unwrap_or(FAULT_PASSES);
+                NotAttempted::NoSetLeft { attempts, retry_after }
+            }
         }
     }
 
@@ -178,5 +242,37 @@ impl fmt::Display for Attempts<'_> {
             write!(f, "{and}{}", attempt.reason)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attempts(reasons: &[NotAttempted]) -> NotAttempted {
+        let set = SetId::from_checked(7);
+        NotAttempted::of_all(reasons.iter().map(|reason| Attempt { set, reason: reason.clone() }).collect())
+    }
+
+    #[test]
+    fn the_set_that_may_take_orders_first_says_when_to_come_again() {
+        let set = SetId::from_checked(7);
+        let sick = NotAttempted::Unavailable { set, retry_after: Duration::from_secs(40) };
+        let busy = NotAttempted::Busy { set, operations: 1, bytes: 1 };
+        let jumped = NotAttempted::ClockJump { set, known: Day::MIN, clock: Day::MAX };
+        let full = NotAttempted::DayFull { set, day: Day::MIN };
+        for (reasons, retry_after) in [
+            (vec![sick.clone(), busy.clone(), jumped.clone()], Some(10)),
+            (vec![sick.clone(), sick.clone()], Some(40_000)),
+            (vec![sick.clone(), NotAttempted::NoLease { set }], Some(1_000)),
+            (vec![full.clone(), sick.clone()], Some(40_000)),
+            (vec![full.clone(), jumped.clone()], None),
+        ] {
+            let told = attempts(&reasons);
+            assert_eq!(told.retry_after(), retry_after.map(Duration::from_millis), "{told}");
+            assert_eq!(told.is_retryable(), retry_after.is_some(), "{told}");
+        }
+        assert_eq!(attempts(&[]), NotAttempted::NoSetTakesOrders);
+        assert_eq!(attempts(std::slice::from_ref(&jumped)), jumped, "of a single SET the reason alone");
     }
 }

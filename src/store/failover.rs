@@ -19,7 +19,7 @@ use crate::replica::{Draft, Origin, Version};
 use crate::set::{Caller, Creation, FailedCreate, Listener, Placed, Trail};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 impl Inner {
     /// Sends a create to the SET that is chosen for it, and to others as long as nothing was sent. Ends because each turn adds a SET
@@ -179,15 +179,7 @@ impl Inner {
     fn attempts_of(&self, tried: &[(SetId, Error)]) -> Error {
         let mut attempts: Vec<Attempt> = tried.iter().filter_map(|(set, error)| Attempt::of(*set, error)).collect();
         attempts.extend(self.unavailable(tried).into_iter().map(|(set, retry_after)| Attempt::unavailable(set, retry_after)));
-        match &attempts[..] {
-            [] => Error::NotAttempted { reason: NotAttempted::NoSetTakesOrders },
-            [Attempt { reason, .. }] => Error::NotAttempted { reason: reason.clone() },
-            _ => {
-                let retry_after = attempts.iter().filter_map(|attempt| attempt.reason.retry_after()).min();
-                let retry_after = retry_after.unwrap_or(Duration::from_secs(1));
-                Error::NotAttempted { reason: NotAttempted::NoSetLeft { attempts, retry_after } }
-            }
-        }
+        Error::NotAttempted { reason: NotAttempted::of_all(attempts) }
     }
 }
 

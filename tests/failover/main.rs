@@ -9,5 +9,6 @@ mod days;
 mod first_number;
 mod killed;
 mod races;
+mod refusals;
 mod sick_reads;
 mod world;

@@ -47,7 +47,7 @@ impl Inner {
             return Some(Chosen { topology, place, permit });
         }
         let mut passed: SetMask = tried.iter().map(|(set, _)| *set).collect();
-        let failed_in = tried.last().and_then(|(set, _)| topology.map.get(*set)?.zone.as_ref());
+        let failed_in = doubtful_last(tried).and_then(|set| topology.map.get(set)?.zone.as_ref());
         // Each turn passes one SET by, so this ends.
         loop {
             let load = |place: usize| topology.shards[place].load();
@@ -90,6 +90,13 @@ impl Inner {
         let linked = untried.filter_map(|set| self.links.get(set));
         linked.map(|link| (link.set(), Duration::from_millis(link.health().writes.retry_after_ms(now_ms)))).collect()
     }
+}
+
+/// The SET that an order was sent to last, and that did not confirm it: its campus may be at fault. One that was busy, or whose day is
+/// full, says nothing about its neighbours.
+fn doubtful_last(tried: &[(SetId, Error)]) -> Option<SetId> {
+    let is_doubtful = |error: &Error| matches!(error, Error::Ambiguous { .. });
+    tried.iter().rev().find(|(_, error)| is_doubtful(error)).map(|(set, _)| *set)
 }
 
 /// Whether its breaker lets orders through; while that is coming back, only its share of them.

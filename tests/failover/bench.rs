@@ -48,6 +48,11 @@ impl World {
         World::of(std::iter::once(OneSet { zone: Some("here/1"), ..OneSet::new(near) }).chain(far).collect())
     }
 
+    /// SETs and where they stand; the process runs in `here/1`.
+    pub(crate) fn in_zones(sets: &[(u16, &'static str)]) -> World {
+        World::of(sets.iter().map(|(set, zone)| OneSet { zone: Some(zone), ..OneSet::new(*set) }).collect())
+    }
+
     fn of(sets: Vec<OneSet>) -> World {
         World { quorum: Quorum::new(3, 2, 2).expect("a quorum"), clock: ManualClock::at_noon(today()), sets }
     }

@@ -12,3 +12,4 @@ mod races;
 mod refusals;
 mod sick_reads;
 mod world;
+mod zones;

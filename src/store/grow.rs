@@ -213,7 +213,7 @@ impl Inner {
         if map.sets.iter().any(|entry| entry.state == SetState::Retired) {
             let is_gone = |set: SetId| map.get(set).is_some_and(|entry| entry.state == SetState::Retired);
             // Its numbers are refused, so nothing can bring them to life.
-            self.voids.lock().settle_all(|number| is_gone(number.set_id()));
+            self.voids.lock().settle_all(is_gone);
         }
         for entry in map.serving() {
             self.links.add(entry.id).health().set_takes_orders(entry.state.takes_orders());

@@ -236,7 +236,7 @@ impl Inner {
         // Every SET of a topology was added here before.
         let link = self.links.add(set);
         let (now_ms, health) = (self.now_ms(), link.health());
-        let notes_waiting = self.voids.lock().waiting(|number| number.set_id() == set);
+        let notes_waiting = self.voids.lock().waiting_in(set);
         Told { writes: health.writes.status(now_ms), reads: health.reads.status(now_ms), notes_waiting }
     }
 

@@ -266,14 +266,17 @@ pub(super) fn tend_ramps(inner: &Arc<Inner>, now: Instant) -> Option<Instant> {
 
 /// Moves on the SETs that are joining, as far as they are well, and has those remembered as active that are at the end.
 fn step_ramps(inner: &Arc<Inner>, now: Instant, is_well: impl Fn(SetId) -> bool) -> Option<Instant> {
-    let mut ramps = inner.ramps.lock();
-    if ramps.of.is_empty() || inner.check_open().is_err() {
+    let joining: Vec<SetId> = inner.ramps.lock().of.keys().copied().collect();
+    if joining.is_empty() || inner.check_open().is_err() {
         return None;
     }
+    // Outside the lock: a SET that says how it is may ask the user's clock.
+    let well: Vec<SetId> = joining.into_iter().filter(|set| is_well(*set)).collect();
+    let mut ramps = inner.ramps.lock();
     let mut changed = false;
     for (set, ramp) in &mut ramps.of {
         let before = ramp.share();
-        ramp.step(now, is_well(*set));
+        ramp.step(now, well.contains(set));
         changed |= ramp.share() != before;
     }
     if changed {

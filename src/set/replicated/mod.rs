@@ -332,9 +332,11 @@ impl Core {
     fn status(&self) -> ShardStatus {
         let day = *self.minting_on.lock();
         let in_flight = self.in_flight.now();
+        // Before the first lease, and where there is none to be had, today is what the clock says. That is the user's code, so before
+        // the lock.
+        let today = day.or_else(|| self.today());
         let ranges = self.ranges.lock();
-        // Before the first lease, and where there is none to be had, today is what the clock says.
-        let orders_today = day.or_else(|| self.today()).map_or(0, |day| {
+        let orders_today = today.map_or(0, |day| {
             let earlier = ranges.orders(day);
             earlier + self.created.lock().get(&day).copied().unwrap_or(0)
         });

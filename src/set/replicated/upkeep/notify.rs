@@ -130,6 +130,8 @@ impl Notifier {
             // A call that slipped in while the SET ended. Not answered here, where locks may be held; should there be no
             // thread for it, dropping the answer says that the store is closed.
             let (late, in_flight) = (std::mem::take(completions), Arc::clone(&self.in_flight));
+            // Dropping them runs their wakers.
+            drop(state);
             let listener = Arc::clone(&self.listener);
             let run = move || {
                 mark_as_ours();

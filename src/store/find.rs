@@ -5,7 +5,7 @@ use crate::config::{ConfigError, OpenFn, OpenReplica, Quorum, SetConfig};
 use crate::error::Error;
 use crate::order::SetId;
 use crate::replica::{Identity, ReplicaError, Standing, peek_identity};
-use crate::set::replicated::{Opened, each_at_once};
+use crate::set::replicated::{Opened, each_at_once, standing_of};
 use crate::topology::Zone;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
@@ -122,16 +122,22 @@ pub(super) fn open_all(plan: &[SetPlan], create: bool, cache_bytes: u64, timeout
 /// [`Error::InUse`] and [`Error::ForeignReplica`].
 pub(super) fn survey(plan: &[SetPlan], opened: Vec<Vec<Opened>>, store: Option<u128>) -> Result<Survey, Error> {
     let mut survey = Survey { store, formed: false, quorum: None, opened };
-    for (set, opened) in plan.iter().zip(&survey.opened) {
+    for (set, opened) in plan.iter().zip(&mut survey.opened) {
         for ((index, result), replica) in (0u8..).zip(opened).zip(&set.replicas) {
             let dir = || replica.dir.clone().unwrap_or_default();
-            let replica = match result {
-                Ok(replica) => replica,
+            let standing = match result {
+                Ok(replica) => standing_of(&**replica),
                 Err(ReplicaError::InUse { dir }) => return Err(Error::InUse { dir: dir.clone() }),
                 Err(_) => continue,
             };
-            let (Standing::Voting(identity) | Standing::Limbo { identity: Some(identity), .. }) = replica.standing() else {
-                continue;
+            let identity = match standing {
+                Ok(Standing::Voting(identity) | Standing::Limbo { identity: Some(identity), .. }) => identity,
+                Ok(Standing::Fresh | Standing::Limbo { identity: None, .. }) => continue,
+                Err(error) => {
+                    // Should it say later who it is, it was not looked at whether that belongs here.
+                    *result = Err(error);
+                    continue;
+                }
             };
             let store = *survey.store.get_or_insert(identity.store);
             if (identity.store, identity.set, identity.index) != (store, set.id, index) {

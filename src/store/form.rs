@@ -14,7 +14,7 @@ use crate::config::Settings;
 use crate::error::{Error, Faults};
 use crate::order::SetId;
 use crate::replica::{Group, Identity, Replica, ReplicaError, Standing};
-use crate::set::replicated::{LaneSeed, Opened, Role, each_at_once, guarded};
+use crate::set::replicated::{LaneSeed, Opened, Role, each_at_once, guarded, standing_of};
 use crate::topology::SetMap;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
@@ -112,7 +112,7 @@ fn seed(plan: &ReplicaPlan, replica: Arc<dyn Replica>, applied: u64, reopen: cra
 }
 
 fn is_formed(replica: &dyn Replica) -> Result<bool, ReplicaError> {
-    match replica.standing() {
+    match standing_of(replica)? {
         Standing::Fresh => Ok(false),
         Standing::Voting(identity) => Ok(identity.formed),
         Standing::Limbo { reason, .. } => Err(ReplicaError::Out { reason }),
@@ -132,7 +132,7 @@ fn fill_one(replica: &dyn Replica, identity: &Identity, map: Vec<u8>) -> Result<
 
 /// The process died between the two steps, after all had their identity: the second one is made up for.
 pub(super) fn make_up_for(replica: &dyn Replica) -> Result<(), ReplicaError> {
-    match replica.standing() {
+    match standing_of(replica)? {
         Standing::Voting(identity) if !identity.formed => guarded(|| replica.form(&Identity { formed: true, ..identity })),
         _ => Ok(()),
     }

@@ -30,15 +30,16 @@ pub(super) fn read_maps(seeds: &mut [Vec<LaneSeed>], timeout: Duration) -> Maps 
     let mut doubtful: Option<SetMap> = None;
     for lanes in seeds {
         let asked: Vec<&mut LaneSeed> = lanes.iter_mut().filter(|lane| lane.role.gives_values()).collect();
-        let jobs = asked.iter().filter_map(|lane| lane.replica.clone()).map(|replica| move || read_map(&*replica));
+        let read = |replica: &dyn Replica| Ok((read_map(replica)?, was_formed(replica)));
+        let jobs = asked.iter().filter_map(|lane| lane.replica.clone()).map(|replica| move || read(&*replica));
         let results = each_at_once(timeout, jobs.collect());
         let mut oldest = None;
         for (lane, result) in asked.into_iter().zip(results) {
             let votes = lane.role == Role::Voting;
             match result {
                 // A SET that is not formed was filled with a map that may never have come to hold.
-                Ok(_) if !lane.replica.as_deref().is_some_and(was_formed) => {}
-                Ok(map) => {
+                Ok((_, false)) => {}
+                Ok((map, true)) => {
                     if votes {
                         oldest = Some(oldest.map_or(map.version, |oldest: u64| oldest.min(map.version)));
                     }

@@ -14,7 +14,7 @@ use crate::pending::Pending;
 use crate::replica::{ReplicaError, Standing};
 use crate::set::replicated::{
     LaneSeed, Opened, Reopen, ReplicatedSet, Role, Seed, claim_epoch, guarded, raise_above_held, read_floor, read_lease_marks,
-    witness_rollbacks,
+    standing_of, witness_rollbacks,
 };
 use crate::set::{Listener, Shard};
 use crate::time::Clock;
@@ -137,7 +137,14 @@ pub(super) fn role_of(plan: &ReplicaPlan, result: Opened, reopen: Reopen) -> Lan
         }
         Err(error) => return LaneSeed { dir, replica: None, role: Role::Out(error), applied: 0, reopen },
     };
-    let role = match replica.standing() {
+    let standing = match standing_of(&*replica) {
+        Ok(standing) => standing,
+        Err(error) => {
+            let _ = guarded(|| replica.close());
+            return LaneSeed { dir, replica: None, role: Role::Out(error), applied: 0, reopen };
+        }
+    };
+    let role = match standing {
         Standing::Fresh => {
             // Never filled, where its peers were: what it held is lost. It is not made anew behind the operator's back.
             let _ = guarded(|| replica.close());
@@ -156,18 +163,19 @@ pub(super) fn reopen(plan: &ReplicaPlan, store: u128, set: SetId, index: u8, cac
     let options = OpenReplica { set, index, dir: plan.dir.clone(), create: false, cache_bytes };
     Arc::new(move || {
         let replica = open(&options)?;
-        let result = match replica.standing() {
-            Standing::Fresh => Err(ReplicaError::Missing { dir: options.dir.clone().unwrap_or_default() }),
+        let result = match standing_of(&*replica) {
+            Err(error) => Err(error),
+            Ok(Standing::Fresh) => Err(ReplicaError::Missing { dir: options.dir.clone().unwrap_or_default() }),
             // Not even its name can be read: it gives values, if it has any.
-            Standing::Limbo { identity: None, .. } => Ok(()),
-            Standing::Voting(identity) | Standing::Limbo { identity: Some(identity), .. }
+            Ok(Standing::Limbo { identity: None, .. }) => Ok(()),
+            Ok(Standing::Voting(identity) | Standing::Limbo { identity: Some(identity), .. })
                 if (identity.store, identity.set, identity.index) != (store, set, index) =>
             {
                 let found = described(identity.store, identity.set, identity.index);
                 Err(ReplicaError::Out { reason: format!("it holds {found}, not {}", described(store, set, index)) })
             }
-            Standing::Limbo { .. } => Ok(()),
-            Standing::Voting(_) => read_map(&*replica).and_then(|_| make_up_for(&*replica)),
+            Ok(Standing::Limbo { .. }) => Ok(()),
+            Ok(Standing::Voting(_)) => read_map(&*replica).and_then(|_| make_up_for(&*replica)),
         };
         if result.is_err() {
             // Its directory is free again; what was found is the answer.

@@ -3,8 +3,8 @@
 use super::{Builder, find};
 use crate::error::Error;
 use crate::order::{Day, OrderNumber, SetId};
-use crate::replica::{Record, Replica, ReplicaError, ScanLimit, Scanned, Standing};
-use crate::set::replicated::{Opened, guarded};
+use crate::replica::{Marks, Record, Replica, ReplicaError, ScanLimit, Scanned, Standing};
+use crate::set::replicated::{Opened, guarded, marks_of, standing_of};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -102,21 +102,28 @@ fn readable(opened: &[Opened], tell: &mut impl FnMut(u8, Where, String)) -> Vec<
     for (index, result) in (0u8..).zip(opened) {
         match result {
             Err(error) => tell(index, Where::Replica, error.to_string()),
-            Ok(replica) => match replica.standing() {
-                Standing::Fresh => tell(index, Where::Replica, "empty".to_owned()),
-                Standing::Limbo { reason, .. } => {
+            Ok(replica) => match standing_of(&**replica) {
+                Err(error) => tell(index, Where::Replica, error.to_string()),
+                Ok(Standing::Fresh) => tell(index, Where::Replica, "empty".to_owned()),
+                Ok(Standing::Limbo { reason, .. }) => {
                     tell(index, Where::Replica, format!("in limbo: {reason}"));
                     replicas.push((index, Arc::clone(replica)));
                 }
-                Standing::Voting(_) => replicas.push((index, Arc::clone(replica))),
+                Ok(Standing::Voting(_)) => replicas.push((index, Arc::clone(replica))),
             },
         }
     }
-    for (witness, replica) in &replicas {
-        for (index, other) in &replicas {
-            let seen = replica.marks().peers.get(usize::from(*index)).copied().unwrap_or(0);
-            let own = other.marks().own;
-            if seen > own {
+    let mut marks = Vec::new();
+    for (index, replica) in &replicas {
+        match marks_of(&**replica) {
+            Ok(of_one) => marks.push((*index, of_one)),
+            Err(error) => tell(*index, Where::Replica, error.to_string()),
+        }
+    }
+    for (witness, marks_there) in &marks {
+        for (index, Marks { own, .. }) in &marks {
+            let seen = marks_there.peers.get(usize::from(*index)).copied().unwrap_or(0);
+            if seen > *own {
                 let what = format!("holds group {own} at most, but replica {witness} knows that group {seen} was synced there");
                 tell(*index, Where::Replica, what);
             }

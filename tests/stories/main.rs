@@ -10,6 +10,7 @@ mod crowds;
 mod epochs;
 mod growing;
 mod origins;
+mod own_code;
 mod pressure;
 mod quorums;
 mod reads;

@@ -17,7 +17,7 @@ mod upkeep;
 mod writes;
 
 pub(crate) use lanes::lane::{Reopen, Role};
-pub(crate) use lanes::worker::guarded;
+pub(crate) use lanes::worker::{guarded, marks_of, standing_of};
 pub(crate) use upkeep::open::{
     LaneSeed, Opened, claim_epoch, each_at_once, raise_above_held, read_floor, read_lease_marks, witness_rollbacks,
 };

@@ -3,6 +3,7 @@
 use crate::config::Settings;
 use crate::order::OrderNumber;
 use crate::replica::{Replica, ReplicaError, Version, Write};
+use crate::set::replicated::lanes::worker::guarded;
 use crate::set::replicated::upkeep::open::{LaneSeed, Opened};
 use crate::set::replicated::writes::create::CreateOp;
 use bytes::Bytes;
@@ -282,7 +283,11 @@ impl Lane {
         missed: Arc<Mutex<Missed>>,
         settings: &Settings,
     ) -> Lane {
-        let (synced_group, claimed) = replica.as_ref().map_or((0, 0), |replica| (replica.marks().own, replica.epoch()));
+        let known = replica.as_ref().map_or(Ok((0, 0)), |replica| guarded(|| Ok((replica.marks().own, replica.epoch()))));
+        let (synced_group, claimed, role) = match known {
+            Ok((synced_group, claimed)) => (synced_group, claimed, role),
+            Err(error) => (0, 0, Role::Out(error)),
+        };
         let lane = Lane {
             index,
             life,

@@ -3,7 +3,7 @@
 
 use super::lane::{Done, Job, Lane};
 use crate::order::Day;
-use crate::replica::{Group, Replica, ReplicaError};
+use crate::replica::{Group, Marks, Replica, ReplicaError, Standing};
 use crate::set::replicated::Core;
 use crate::set::replicated::panics::contained;
 use crate::set::replicated::upkeep::coordinator::Event;
@@ -17,6 +17,16 @@ use std::time::Instant;
 /// Runs code of a replica; a panic becomes an error.
 pub(crate) fn guarded<T>(call: impl FnOnce() -> Result<T, ReplicaError>) -> Result<T, ReplicaError> {
     contained(call).unwrap_or_else(|message| Err(ReplicaError::Panicked { message }))
+}
+
+/// What a replica says of itself. As everywhere, its code may panic.
+pub(crate) fn standing_of(replica: &dyn Replica) -> Result<Standing, ReplicaError> {
+    guarded(|| Ok(replica.standing()))
+}
+
+/// As [`standing_of`].
+pub(crate) fn marks_of(replica: &dyn Replica) -> Result<Marks, ReplicaError> {
+    guarded(|| Ok(replica.marks()))
 }
 
 /// What to do with a job once its group is applied.

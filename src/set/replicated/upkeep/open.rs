@@ -7,7 +7,7 @@ use crate::order::{Day, OrderNumber, SetId};
 use crate::pending::mark_as_ours;
 use crate::replica::{Replica, ReplicaError, ScanLimit, Scanned};
 use crate::set::replicated::lanes::lane::{Reopen, Role};
-use crate::set::replicated::lanes::worker::guarded;
+use crate::set::replicated::lanes::worker::{guarded, marks_of};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
@@ -63,9 +63,21 @@ pub(crate) fn each_at_once<T: Send + 'static>(
     results
 }
 
+/// What each replica that is open says of itself. One that panics is out.
+fn told_by_each<T>(lanes: &mut [LaneSeed], ask: impl Fn(&dyn Replica) -> Result<T, ReplicaError>) -> Vec<Option<T>> {
+    let told = |lane: &mut LaneSeed| match ask(&**lane.replica.as_ref()?) {
+        Ok(told) => Some(told),
+        Err(error) => {
+            lane.role = Role::Out(error);
+            None
+        }
+    };
+    lanes.iter_mut().map(told).collect()
+}
+
 /// Puts into limbo every voter that recovered less than a peer saw synced there.
 pub(crate) fn witness_rollbacks(lanes: &mut [LaneSeed]) {
-    let marks: Vec<_> = lanes.iter().map(|lane| lane.replica.as_ref().map(|replica| replica.marks())).collect();
+    let marks = told_by_each(lanes, marks_of);
     for (index, lane) in lanes.iter_mut().enumerate() {
         let (Some(replica), Some(own), Role::Voting) = (&lane.replica, &marks[index], &lane.role) else { continue };
         let witness = marks.iter().enumerate().filter_map(|(peer, marks)| Some((peer, *marks.as_ref()?.peers.get(index)?)));
@@ -89,14 +101,16 @@ pub(crate) fn rolled_back(own: u64, witness: &str, seen: u64) -> String {
 
 /// By index: the last group that any peer saw synced there.
 pub(crate) fn seen_by_peers(lanes: &[LaneSeed]) -> Vec<u64> {
-    let marks: Vec<_> = lanes.iter().filter_map(|lane| lane.replica.as_ref()).map(|replica| replica.marks()).collect();
+    // Whoever cannot say is no witness; its own lane finds that out.
+    let marks: Vec<_> = lanes.iter().filter_map(|lane| marks_of(&**lane.replica.as_ref()?).ok()).collect();
     let seen = |index: usize| marks.iter().filter_map(|marks| marks.peers.get(index)).max().copied().unwrap_or(0);
     (0..lanes.len()).map(seen).collect()
 }
 
 /// Claims a new epoch on all voters; 0 when too few of them took it. A voter that did not is out.
 pub(crate) fn claim_epoch(lanes: &mut [LaneSeed], quorum: Quorum, timeout: Duration) -> u32 {
-    let newest = lanes.iter().filter_map(|lane| lane.replica.as_ref()).map(|replica| replica.epoch()).max().unwrap_or(0);
+    let epochs = told_by_each(lanes, |replica| guarded(|| Ok(replica.epoch())));
+    let newest = epochs.into_iter().flatten().max().unwrap_or(0);
     if voters(lanes).len() < usize::from(quorum.claim()) {
         return 0;
     }

@@ -15,6 +15,8 @@ pub(crate) struct Found {
     pub(crate) replica: Arc<dyn Replica>,
     /// Why it may not vote, if it may not.
     limbo: Option<String>,
+    /// The last group that it saw synced on each of its peers.
+    peers: Vec<u64>,
 }
 
 /// How often it is looked whether what is in the way of opening is gone.
@@ -71,7 +73,8 @@ fn look(lane: &Lane, first_epoch: u32, current: u32) -> Result<Found, ReplicaErr
             reason
         }
     };
-    Ok(Found { replica, limbo })
+    let peers = replica.marks().peers;
+    Ok(Found { replica, limbo, peers })
 }
 
 /// Gives an opened replica its lane. Says whether it can go on to vote.
@@ -87,8 +90,9 @@ pub(crate) fn install(core: &Arc<Core>, index: u8, result: Result<Found, Replica
     };
     let votes = found.limbo.is_none();
     let role = found.limbo.map_or_else(|| Role::Returning("it was opened".to_owned()), Role::Limbo);
-    hear_witness(core, &old, &found.replica.marks().peers);
+    hear_witness(core, &old, &found.peers);
     let lane = Arc::new(old.next_life(found.replica, role, &core.settings));
+    let votes = votes && matches!(lane.role(), Role::Returning(_));
     if let Err(error) = core.start_lane(&lane) {
         lane.close();
         core.change_roles(|| old.set_role(Role::Out(ReplicaError::Out { reason: error.to_string() })));

@@ -65,7 +65,12 @@ pub(super) fn fill(
                         filled.replicas.push(Making { set: set.id, index, replica: Arc::clone(&replica), identity });
                     }
                     // What is filled has one group applied.
-                    lanes.push(seed(plan, replica, u64::from(!formed), reopen(plan, store, set.id, index, settings.cache_bytes)));
+                    lanes.push(seed(
+                        plan,
+                        replica,
+                        u64::from(!formed),
+                        reopen(plan, store, set.id, index, settings.cache_bytes, true),
+                    ));
                 }
                 Err(error) => faults.push((index, error)),
             }

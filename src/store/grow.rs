@@ -8,7 +8,8 @@
 //! 1. Its replicas are made: identity and the new map, not yet formed. *A crash now: the map in use does not name it, so what lies in
 //!    its directories is left alone; adding it again makes it anew.*
 //! 2. The new map, with the SET in it, goes to all others. *A crash now: if any of it reached a disk the store opens with the
-//!    SET, whose replicas are all filled, and marks them as formed.*
+//!    SET, whose replicas are all filled, and marks them as formed. Unless too few others can be asked: what one replica alone tells may
+//!    have come to nothing, and other maps have been made since. Then the SET stays out and the map as it is, until the next open.*
 //! 3. Its replicas are marked as formed. *A crash now: it is like any other SET.*
 //! 4. It is started: epoch, leases, threads.
 //! 5. It is put in use.
@@ -115,12 +116,19 @@ const ANSWERS_LAST: Duration = Duration::from_secs(1);
 pub(super) struct Changes {
     /// The last version that was given to a map, whatever came of it.
     version: u64,
+    is_refused: bool,
 }
 
 impl Changes {
+    /// Too few could say which SETs there are: what is known here may have come to nothing, or others may have changed it since, and
+    /// their version would be given to a second map.
+    pub(super) fn refuse_all(&mut self) {
+        self.is_refused = true;
+    }
+
     fn next(&mut self, map: &SetMap, change: &MapChange) -> Result<SetMap, Error> {
-        if map.version == 0 {
-            let message = "no replica could say which SETs there are when the store was opened; open it again".to_owned();
+        if self.is_refused {
+            let message = "too few replicas could say which SETs there are when the store was opened; open it again".to_owned();
             return Err(Error::System { action: "change the SETs".to_owned(), message });
         }
         let next = map.with(change)?;
@@ -362,7 +370,7 @@ impl<'a> Made<'a> {
         let Made { adding, map, mut filled } = self;
         let lanes = filled.seeds.pop().unwrap_or_default();
         let (settings, clock) = (adding.inner.settings, Arc::clone(&adding.inner.clock));
-        let shard = open::start(adding.plan.id, lanes, &map, settings, clock, adding.inner.links.add(adding.plan.id))?;
+        let shard = open::start(adding.plan.id, lanes, &map, true, settings, clock, adding.inner.links.add(adding.plan.id))?;
         // One that was formed before holds an older map. Nobody waits for it: the others have the new one.
         drop(shard.spread_map(map.encode().into(), adding.inner.deadline(None)));
         Ok(Started { adding, map, shard })

@@ -4,7 +4,7 @@ use super::find::{ReplicaPlan, SetPlan, described, open_all, peeked, plan, surve
 use super::form::{fill, make_up_for, random_id};
 use super::grow::told_by;
 use super::health::Links;
-use super::maps::{MAP_KEY, follow, make_up, map_of, read_map, read_maps, same_map};
+use super::maps::{MAP_KEY, follow, leave_out, make_up, map_of, perhaps_never_added, read_map, read_maps, same_map};
 use super::topology::Topology;
 use super::{Builder, Inner, Open, OrderStore, keeper};
 use crate::config::{ConfigError, OpenReplica, Settings};
@@ -34,10 +34,10 @@ pub(super) fn open(builder: Builder) -> Result<OrderStore, Error> {
         return Err(Error::NoStore { home: builder.home.unwrap_or_default() });
     }
     let store = survey.store.unwrap_or_else(random_id);
-    let (map, mut seeds, oldest) = if survey.formed {
+    let (map, mut seeds, oldest, is_certain) = if survey.formed {
         let mut seeds = assign_roles(&plan, survey.opened, store, settings.cache_bytes);
         let mut maps = read_maps(&mut seeds, settings.open_timeout);
-        let map = match maps.newest {
+        let map = match maps.newest.take() {
             Some(stored) if explicit => {
                 let given = map_of(&plan, builder.quorum.or(Some(stored.quorum)))?;
                 same_map(stored, given)?
@@ -46,25 +46,32 @@ pub(super) fn open(builder: Builder) -> Result<OrderStore, Error> {
             // No replica is left that could say; the superblocks still know the quorum.
             None => SetMap { version: 0, ..map_of(&plan, survey.quorum.or(builder.quorum))? },
         };
-        follow(&map, &mut plan, &mut seeds, &mut maps.oldest, builder.home.as_deref(), store, settings.cache_bytes);
+        leave_out(&maps, &plan, &mut seeds, store, settings.cache_bytes);
+        follow(&map, &mut plan, &mut seeds, &mut maps, builder.home.as_deref(), store, settings.cache_bytes);
         make_up(&mut seeds);
-        (map, seeds, maps.oldest)
+        (map, seeds, maps.oldest, maps.is_certain)
     } else {
         let map = map_of(&plan, builder.quorum)?;
         let filled = fill(&plan, store, &map, survey.opened, &settings, false)?;
         filled.mark_formed(&settings)?;
         let oldest = vec![Some(map.version); plan.len()];
-        (map, filled.seeds, oldest)
+        (map, filled.seeds, oldest, true)
     };
     let links = Arc::new(Links::new(&settings));
     let mut shards: Vec<Arc<dyn Shard>> = Vec::new();
     for (set, lanes) in plan.iter().zip(&mut seeds) {
-        shards.push(start(set.id, std::mem::take(lanes), &map, settings, Arc::clone(&builder.clock), links.add(set.id))?);
+        let (lanes, clock) = (std::mem::take(lanes), Arc::clone(&builder.clock));
+        shards.push(start(set.id, lanes, &map, is_certain, settings, clock, links.add(set.id))?);
     }
-    spread_to_those_behind(&map, &shards, &oldest, &settings);
+    if is_certain {
+        spread_to_those_behind(&map, &shards, &oldest, &settings);
+    }
     let local = builder.local_zone?;
     let topology = Topology::new(map, shards, &links, local, |_| crate::topology::FULL_SHARE);
     let inner = Arc::new(Inner::new(store, settings, builder.home, builder.clock, topology, Arc::clone(&links)));
+    if !is_certain {
+        inner.changes.lock().refuse_all();
+    }
     links.join(&inner);
     inner.heed_newest();
     inner.begin_ramps();
@@ -73,7 +80,7 @@ pub(super) fn open(builder: Builder) -> Result<OrderStore, Error> {
     Ok(store)
 }
 
-/// Starts a SET with the replicas it has.
+/// Starts a SET with the replicas it has. A map that is not certain is not written over what replicas hold that return.
 ///
 /// # Errors
 /// [`Error::System`], and [`ConfigError::ReplicaCount`].
@@ -81,6 +88,7 @@ pub(super) fn start(
     set: SetId,
     mut lanes: Vec<LaneSeed>,
     map: &SetMap,
+    is_certain: bool,
     settings: Settings,
     clock: Arc<dyn Clock>,
     listener: Arc<dyn Listener>,
@@ -102,7 +110,8 @@ pub(super) fn start(
     let bytes = (map.version > 0).then(|| map.encode().into());
     let map_kept = (MAP_KEY.to_owned(), bytes);
     let lease_marks = marks.into_iter().collect();
-    let seed = Seed { id: set, quorum: map.quorum, settings, clock, listener, epoch, lanes, lease_marks, floor, map: map_kept };
+    let (quorum, map, map_yields) = (map.quorum, map_kept, !is_certain);
+    let seed = Seed { id: set, quorum, settings, clock, listener, epoch, lanes, lease_marks, floor, map, map_yields };
     Ok(Arc::new(ReplicatedSet::start(seed)?))
 }
 
@@ -111,7 +120,7 @@ pub(super) fn start(
 fn spread_to_those_behind(map: &SetMap, shards: &[Arc<dyn Shard>], oldest: &[Option<u64>], settings: &Settings) {
     let deadline = Instant::now() + settings.deadline;
     let behind = shards.iter().zip(oldest).filter(|(_, oldest)| oldest.is_none_or(|oldest| oldest < map.version));
-    let spreads = behind.filter(|_| map.version > 0).map(|(shard, _)| shard.spread_map(map.encode().into(), deadline));
+    let spreads = behind.map(|(shard, _)| shard.spread_map(map.encode().into(), deadline));
     // All are under way before one is waited for.
     for spread in spreads.collect::<Vec<Pending<()>>>() {
         // No caller has a waker yet that could keep one from answering, but nothing here may wait without a bound.
@@ -123,7 +132,9 @@ fn spread_to_those_behind(map: &SetMap, shards: &[Arc<dyn Shard>], oldest: &[Opt
 fn assign_roles(plan: &[SetPlan], opened: Vec<Vec<Opened>>, store: u128, cache_bytes: u64) -> Vec<Vec<LaneSeed>> {
     let lanes = |(set, opened): (&SetPlan, Vec<Opened>)| {
         let replicas = (0u8..).zip(&set.replicas).zip(opened);
-        replicas.map(|((index, plan), result)| role_of(plan, result, reopen(plan, store, set.id, index, cache_bytes))).collect()
+        replicas
+            .map(|((index, plan), result)| role_of(plan, result, reopen(plan, store, set.id, index, cache_bytes, true)))
+            .collect()
     };
     plan.iter().zip(opened).map(lanes).collect()
 }
@@ -157,8 +168,9 @@ pub(super) fn role_of(plan: &ReplicaPlan, result: Opened, reopen: Reopen) -> Lan
     LaneSeed { dir, replica: Some(replica), role, applied: 0, reopen }
 }
 
-/// How a replica of a store that was formed is opened again, and who it must be then.
-pub(super) fn reopen(plan: &ReplicaPlan, store: u128, set: SetId, index: u8, cache_bytes: u64) -> Reopen {
+/// How a replica of a store that was formed is opened again, and who it must be then; `forms`: one that is not marked as formed yet is
+/// marked, and not refused.
+pub(super) fn reopen(plan: &ReplicaPlan, store: u128, set: SetId, index: u8, cache_bytes: u64, forms: bool) -> Reopen {
     let open = Arc::clone(&plan.open);
     let options = OpenReplica { set, index, dir: plan.dir.clone(), create: false, cache_bytes };
     Arc::new(move || {
@@ -175,6 +187,7 @@ pub(super) fn reopen(plan: &ReplicaPlan, store: u128, set: SetId, index: u8, cac
                 Err(ReplicaError::Out { reason: format!("it holds {found}, not {}", described(store, set, index)) })
             }
             Ok(Standing::Limbo { .. }) => Ok(()),
+            Ok(Standing::Voting(identity)) if !forms && !identity.formed => Err(perhaps_never_added()),
             Ok(Standing::Voting(_)) => read_map(&*replica).and_then(|_| make_up_for(&*replica)),
         };
         if result.is_err() {

@@ -9,6 +9,7 @@ mod closing;
 mod crowds;
 mod epochs;
 mod growing;
+mod maps;
 mod origins;
 mod own_code;
 mod pressure;

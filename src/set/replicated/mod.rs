@@ -70,6 +70,8 @@ pub(crate) struct Seed {
     /// What every replica of the SET keeps and none may lose for good, since no order is written without it: the SET map.
     /// The key it is kept under, and its bytes; `None` where no replica could say them.
     pub(crate) map: (String, Option<Bytes>),
+    /// Not to be written over one that a replica has when it returns.
+    pub(crate) map_yields: bool,
 }
 
 /// The handle of a SET kept by quorum.
@@ -96,6 +98,7 @@ pub(crate) struct Core {
     roles: Mutex<()>,
     /// The SET map: its key, and its bytes as they are now.
     map: (String, Mutex<Option<Bytes>>),
+    map_yields: bool,
     submit: Mutex<Submit>,
     /// Set under the submit lock, read without it.
     closed_to_new: AtomicBool,
@@ -132,7 +135,7 @@ impl ReplicatedSet {
     /// # Errors
     /// [`Error::System`] when the system gives no more threads.
     pub(crate) fn start(seed: Seed) -> Result<ReplicatedSet, Error> {
-        let Seed { id, quorum, settings, clock, listener, epoch, lanes, lease_marks, floor, map } = seed;
+        let Seed { id, quorum, settings, clock, listener, epoch, lanes, lease_marks, floor, map, map_yields } = seed;
         let seen = upkeep::open::seen_by_peers(&lanes);
         let lane = |((index, seed), seen): ((u8, LaneSeed), u64)| {
             let lane = Lane::new(index, seed, epoch, &settings);
@@ -155,6 +158,7 @@ impl ReplicatedSet {
             voting: AtomicU16::new(0),
             roles: Mutex::default(),
             map: (map.0, Mutex::new(map.1)),
+            map_yields,
             submit: Mutex::default(),
             closed_to_new: AtomicBool::new(false),
             turns: Turns::default(),

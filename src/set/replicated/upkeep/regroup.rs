@@ -287,6 +287,7 @@ impl Regroup {
         for index in asked.iter() {
             let lane = core.lane(index);
             let newcomer = newcomers.iter().find(|newcomer| newcomer.index == index);
+            let map_yields = core.map_yields;
             let (map, readmit) = (
                 newcomer.and_then(|_| core.map.1.lock().clone().map(|map| (core.map.0.clone(), map))),
                 newcomer.is_some_and(|newcomer| newcomer.limbo.is_some()),
@@ -294,7 +295,7 @@ impl Regroup {
             lane.tell_step("it takes a new epoch");
             let Some(post) = core.poster() else { return };
             let run = Box::new(move |lane: &Lane, replica: &dyn Replica| {
-                let result = claim_on(lane, replica, epoch, readmit, map);
+                let result = claim_on(lane, replica, epoch, readmit, map, map_yields);
                 post(Event::Regroup(News::Claimed { attempt, index, result }));
             });
             if lane.push(Job::Apart(run)).is_err() {
@@ -306,13 +307,15 @@ impl Regroup {
     }
 }
 
-/// Claims an epoch, on the replica's worker; a newcomer leaves limbo first and is given the map after.
+/// Claims an epoch, on the replica's worker; a newcomer leaves limbo first and is given the map after. A map that yields is given only to
+/// one that has none.
 fn claim_on(
     lane: &Lane,
     replica: &dyn Replica,
     epoch: u32,
     readmit: bool,
     map: Option<(String, bytes::Bytes)>,
+    map_yields: bool,
 ) -> Result<(), Refusal> {
     if let Role::Out(error) = lane.role() {
         return Err(Refusal::Failed(error));
@@ -331,7 +334,8 @@ fn claim_on(
     lane.tried.fetch_max(epoch, Ordering::Relaxed);
     guarded(|| replica.claim(epoch)).map_err(Refusal::Failed)?;
     lane.claimed.store(epoch, Ordering::Release);
-    if let Some((key, value)) = map {
+    let has_its_own = |key: &str| matches!(guarded(|| replica.meta(key)), Ok(Some(_)));
+    if let Some((key, value)) = map.filter(|(key, _)| !map_yields || !has_its_own(key)) {
         let mut group = Group::new(epoch);
         let full = |error: crate::replica::GroupFull| Refusal::Failed(ReplicaError::Out { reason: error.to_string() });
         group.push_meta(key, value).map_err(full)?;

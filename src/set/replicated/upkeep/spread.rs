@@ -54,6 +54,9 @@ impl Core {
 
     /// Hands the SET map to a replica that begins to vote: it may have changed while an epoch was claimed there.
     pub(crate) fn hand_over_map(&self, lane: &Lane) {
+        if self.map_yields {
+            return;
+        }
         let (key, map) = &self.map;
         // Held while it is queued, as above: a newer one comes after it.
         let current = map.lock();

@@ -76,6 +76,7 @@ fn planted() -> (ReplicatedSet, Vec<FaultControl>) {
         clock: Arc::new(ManualClock::at_noon(day())),
         listener: Arc::new(Nobody),
         epoch: 1,
+        map_yields: false,
         map: ("map".to_owned(), None),
         lanes: lanes.collect(),
         lease_marks: Vec::new(),

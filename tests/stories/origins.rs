@@ -17,9 +17,11 @@ fn origin() -> Origin {
     }
 }
 
+const PLANTED: Version = Version { epoch: 1, counter: 77 };
+
 /// An order with an origin, put into these replicas past the store.
 fn plant(bench: &Bench, indexes: &[usize], number: OrderNumber) -> Version {
-    let version = Version { epoch: 1, counter: 77 };
+    let version = PLANTED;
     let origin = Some(Arc::new(origin()));
     let record = Record { kind: Kind::Order, version, generation: 0, value: "first".into(), origin };
     for index in indexes {
@@ -35,7 +37,8 @@ fn plant(bench: &Bench, indexes: &[usize], number: OrderNumber) -> Version {
 fn all_hold(bench: &Bench, number: OrderNumber, value: &str) {
     let holds = |memory: &Arc<MemoryReplica>| match MemoryReplica::clone(memory).get(number) {
         Ok(Lookup::Found(record)) if record.value == value => {
-            assert_eq!(record.origin.as_deref(), Some(&origin()), "beside {value:?}");
+            let held = Arc::unwrap_or_clone(record.origin.expect("it has an origin"));
+            assert_eq!(Origin { copy_of: None, ..held }, origin(), "beside {value:?}");
             true
         }
         _ => false,

@@ -1,7 +1,7 @@
 //! What `reconcile` does where a request key names two orders because a SET could not be asked, without anybody creating again.
 
-use crate::bench::{Bench, ends, is_gone, key, origin, placed, set, today, until};
-use ordermint::{Alarm, Day, Error, Forced, OrderNumber, OrderStore, Placed, ReadOptions, SetId, Version};
+use crate::bench::{Bench, ends, is_gone, key, origin, payload_of, placed, set, today, until};
+use ordermint::{Alarm, Day, Error, Forced, OrderNumber, OrderStore, Origin, Placed, ReadOptions, SetId, Version};
 
 /// Keys, one of which is tried after the other until its order lies in `id`.
 fn placed_in(store: &OrderStore, id: SetId) -> (String, Placed) {
@@ -54,6 +54,38 @@ fn two_orders_that_each_hold_the_others_set_unverified_raise_an_alarm_and_stay()
     assert_eq!(store.status().alarms, [Alarm::KeyTwice { numbers }]);
     assert!(!is_gone(&store, first.number) && !is_gone(&store, second.number), "neither is voided");
     assert_eq!(ends(store.create_with("once", key("k"))), Err(Error::KeyConflict { numbers: numbers.to_vec() }));
+}
+
+/// An order stands in for a number, and somebody was told of that number all the same and changed it: which of the two counts is
+/// not for the store to say.
+#[test]
+fn a_number_that_was_given_up_and_changed_since_is_never_voided_and_raises_an_alarm() {
+    let bench = Bench::new(&[7, 8]);
+    drop(bench.open());
+    let [given_up, changed, instead] = [1, 2, 1].map(|counter| Version { epoch: 1, counter });
+    let first = bench.set(set(7)).number(today(), 500);
+    bench.set(set(7)).plant(&[0, 1, 2], first, changed, "changed", Origin::default());
+    let second = bench.set(set(8)).number(today(), 500);
+    let stands_in = Origin { supersedes: vec![(first, given_up)], ..Origin::default() };
+    bench.set(set(8)).plant(&[0, 1, 2], second, instead, "placed", stands_in);
+    let alarms = [Alarm::Alive { number: first, version: changed }];
+    let held = || (0..3).map(|index| bench.set(set(7)).held(index, first)).collect::<Vec<_>>();
+    let before = held();
+    for _ in 0..2 {
+        let store = bench.open();
+        for _ in 0..2 {
+            let report = ends_well(&store);
+            assert_eq!((report.notes, report.open_count, report.voided), (1, 0, 0), "{report:?}");
+            assert_eq!(report.alarms, alarms);
+            assert!(!report.is_clean());
+        }
+        assert_eq!(store.status().alarms, alarms);
+        for (number, payload) in [(first, "changed"), (second, "placed")] {
+            assert_eq!(payload_of(&store, number), payload);
+        }
+        assert_eq!(bench.live(&store), [first, second].into());
+        assert_eq!(held(), before, "it is left as it is");
+    }
 }
 
 /// The key was forgotten and used again: the later order has nothing to do with the first, though that was placed unverified.

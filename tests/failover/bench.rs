@@ -3,9 +3,10 @@
 use ordermint::testing::{FaultControl, Faulty, ManualClock};
 use ordermint::{
     BreakerSettings, BreakerState, Builder, Day, Error, Kind, Lookup, MemoryReplica, OrderNumber, OrderStore, Pending, Placed,
-    Quorum, Replica, ReplicaState, ScanLimit, Scanned, SetConfig, SetId, SetStatus, Version,
+    Quorum, Replica, ReplicaError, ReplicaState, ScanLimit, Scanned, SetConfig, SetId, SetStatus, Version,
 };
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -26,6 +27,8 @@ pub(crate) struct OneSet {
     pub(crate) memory: Vec<Arc<MemoryReplica>>,
     /// Those of the process that runs now.
     faults: Mutex<Vec<FaultControl>>,
+    /// None of its replicas can be opened.
+    gone: Arc<AtomicBool>,
 }
 
 pub(crate) fn today() -> Day {
@@ -141,6 +144,7 @@ impl OneSet {
             zone: None,
             memory: (0..3).map(|_| Arc::default()).collect(),
             faults: Mutex::new((0..3).map(|_| FaultControl::new()).collect()),
+            gone: Arc::default(),
         }
     }
 
@@ -154,10 +158,24 @@ impl OneSet {
             config = config.zone(zone);
         }
         for (memory, faults) in self.memory.iter().zip(self.faults()) {
-            let memory = Arc::clone(memory);
-            config = config.replica_with(move |_| Ok(Faulty::new(Arc::new((*memory).clone()), faults.clone())));
+            let (memory, gone) = (Arc::clone(memory), Arc::clone(&self.gone));
+            config = config.replica_with(move |_| {
+                if gone.load(Ordering::SeqCst) {
+                    return Err(ReplicaError::Missing { dir: "(gone)".into() });
+                }
+                Ok(Faulty::new(Arc::new((*memory).clone()), faults.clone()))
+            });
         }
         config
+    }
+
+    /// Its replicas cannot be opened, from the next time on.
+    pub(crate) fn leave(&self) {
+        self.gone.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn come_back(&self) {
+        self.gone.store(false, Ordering::SeqCst);
     }
 
     /// Every write hangs on every replica, until it is released.

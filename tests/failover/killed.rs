@@ -1,7 +1,7 @@
 //! The process is killed between two attempts, without a request key.
 
-use crate::bench::{World, all_orders, ends, held, none_twice};
-use ordermint::{CreateOptions, Error, Kind, OrderStore, Pending, Placed};
+use crate::bench::{World, all_orders, ends, held, id, none_twice, until, until_all_are_well, until_nothing_is_owed};
+use ordermint::{CreateOptions, Error, Kind, OrderNumber, OrderStore, Pending, Placed};
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -113,4 +113,41 @@ fn killed_after_the_second_attempt_the_first_number_is_never_seen_again() {
         }
         all_is_settled(&world, &store);
     }
+}
+
+/// Nobody but that SET knows of the first number. Until it can be asked the number may be seen; then it ends, in whatever process.
+#[test]
+fn killed_before_the_void_and_opened_without_the_set_that_holds_the_note_it_is_heeded_once_that_set_returns() {
+    let world = World::near_and_far(7, &[8]);
+    let store = world.patient().attempt_timeout(Duration::from_millis(20)).open().expect("the store opens");
+    ends(store.create("leased")).expect("created");
+    // All replicas hold the first number, and nobody hears of it, nor takes its void.
+    world.set(7).hang_answers();
+    let placed: Vec<Placed> = some(&store, 1).into_iter().map(|pending| ends(pending).expect("placed elsewhere")).collect();
+    let given_up: Vec<OrderNumber> = placed.iter().flat_map(|placed| placed.superseded.clone()).collect();
+    assert!(!given_up.is_empty() && given_up.iter().all(|number| number.set_id() == id(7)));
+    let killed = world.kill(store);
+    assert!(given_up.iter().all(|number| world.alive_on(*number) == 3 && world.void_on(*number) == 0), "not void yet");
+
+    world.set(8).leave();
+    let store = world.patient().open().expect("the store opens");
+    killed.bury();
+    let report = store.reconcile().wait().expect("a walk ends");
+    assert_eq!((report.unreachable, report.voided), (vec![id(8)], 0));
+    // As the documents say: nobody knows better.
+    for number in &given_up {
+        assert!(ends(store.get(*number)).expect("read").is_some(), "{number} is hidden, and by whom?");
+    }
+    world.set(8).come_back();
+    for index in 0..3 {
+        store.bring_back_replica(id(8), index).expect("begun");
+    }
+    until_all_are_well(&store);
+    // By itself, without being asked to.
+    until("all replicas hold the voids", || given_up.iter().all(|number| world.void_on(*number) == 3));
+    until_nothing_is_owed(&store);
+    assert_eq!(store.status().alarms, []);
+    all_is_settled(&world, &store);
+    let orders = all_orders(&store);
+    assert!(placed.iter().all(|placed| orders.contains_key(&placed.number)), "an acknowledged order is gone");
 }

@@ -3,7 +3,10 @@
 use crate::bench::{
     World, all_orders, create_in, ends, id, none_twice, status_of, until, until_all_are_well, until_nothing_is_owed,
 };
-use ordermint::{BreakerSettings, BreakerState, CreateOptions, Error, NotAttempted, OrderStore, Pending, Placed};
+use ordermint::{
+    BreakerSettings, BreakerState, Change, CreateOptions, Error, NotAttempted, OrderStore, Pending, Placed, WriteOptions,
+};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -144,17 +147,30 @@ fn half_of_the_sets_flap_at_the_period_of_their_breakers_and_no_create_fails() {
 #[test]
 fn probes_that_never_return_keep_a_set_out_until_it_is_well() {
     let world = World::new(&[7, 8]);
-    let store = world.quick().open().expect("the store opens");
+    let breaker = BreakerSettings::new()
+        .failures_in_a_row(3)
+        .open_time(Duration::from_millis(40), Duration::from_millis(160))
+        .probe_timeout(Duration::from_millis(150))
+        .ramp(Duration::from_millis(50), 10);
+    // No attempt ends while it hangs, so nobody but the breaker says that a probe has failed.
+    let store = world.builder().breaker(breaker).attempt_timeout(HOUR).open().expect("the store opens");
     create_in(&store, 7, "leased");
     world.set(7).hang();
-    let mut at = 0;
+    until("it is left alone", || {
+        ends(store.create_with("hasty", within(100))).expect("the other SET is well");
+        is_open(&store, 7)
+    });
+    let mut patient: Vec<Pending<Placed>> = Vec::new();
     until("it is probed in vain several times", || {
-        at += 1;
-        ends(store.create(format!("order {at}"))).expect("the other SET is well");
+        patient.push(store.create_with(format!("patient {}", patient.len()), within(100_000)));
         status_of(&store, 7).writes_opened >= 4
     });
     world.set(7).release();
     until_all_are_well(&store);
+    let placed: Vec<Placed> = patient.into_iter().map(|pending| ends(pending).expect("they were only late")).collect();
+    let probes = placed.iter().filter(|placed| placed.number.set_id() == id(7)).count();
+    assert!(probes >= 3, "{probes} orders were risked");
+    assert!(placed.iter().all(|placed| placed.attempts == 1), "a probe that did not return is no attempt that has failed");
     create_in(&store, 7, "it is well");
     until_nothing_is_owed(&store);
 }
@@ -196,6 +212,77 @@ fn creates_that_hung_while_their_breaker_opened_answer_late_and_do_not_close_it(
     let next = ends(store.create("goes elsewhere")).expect("the other SET is well");
     assert_eq!((next.number.set_id(), next.attempts), (id(8), 1));
     assert_eq!(status_of(&store, 7).writes_opened, 1);
+}
+
+/// They had leave from before the breaker opened; what they meet in the end is another trouble, of a SET that was well again.
+#[test]
+fn changes_begun_before_their_breaker_opened_fail_after_it_has_closed_and_do_not_open_it_again() {
+    const CHANGES: usize = 10;
+    let world = World::near_and_far(7, &[8]);
+    let breaker = BreakerSettings::new()
+        .failures_in_a_row(3)
+        .open_time(Duration::from_millis(40), Duration::from_millis(40))
+        .ramp(Duration::ZERO, 100);
+    let builder = world.builder().breaker(breaker).modify_threads(CHANGES);
+    let store = builder.attempt_timeout(Duration::from_millis(50)).open().expect("the store opens");
+    let (begun, may_go_on, done) =
+        (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let patient = WriteOptions::new().deadline(Duration::from_secs(100));
+    let changes: Vec<_> = (0..CHANGES)
+        .map(|_| {
+            let number = create_in(&store, 7, "to be changed").number;
+            let (begun, may_go_on, done) = (Arc::clone(&begun), Arc::clone(&may_go_on), Arc::clone(&done));
+            store.modify_with(number, patient.clone(), move |_| {
+                begun.fetch_add(1, Ordering::SeqCst);
+                until("it may go on", || may_go_on.load(Ordering::SeqCst));
+                done.fetch_add(1, Ordering::SeqCst);
+                Change::write("changed", ())
+            })
+        })
+        .collect();
+    until("all are being changed", || begun.load(Ordering::SeqCst) == CHANGES);
+    world.set(7).hang();
+    until("it is left alone", || {
+        ends(store.create("somewhere")).expect("the other SET is well");
+        is_open(&store, 7)
+    });
+    world.set(7).release();
+    until_all_are_well(&store);
+    let opened = status_of(&store, 7).writes_opened;
+    // Now they are sent, and two of three replicas say no to all that they were given.
+    world.set(7).hang();
+    may_go_on.store(true, Ordering::SeqCst);
+    until("all are changed", || done.load(Ordering::SeqCst) == CHANGES);
+    std::thread::sleep(Duration::from_millis(100));
+    world.set(7).faults()[1..].iter().for_each(|faults| faults.fail_applies(1));
+    world.set(7).release();
+    let answers: Vec<_> = changes.into_iter().map(|pending| ends(pending).expect_err("two of three said no")).collect();
+    let failures = answers.iter().filter(|error| matches!(error, Error::Ambiguous { .. })).count();
+    assert!(failures >= 3, "too few to open it, if they counted: {answers:?}");
+    let status = status_of(&store, 7);
+    assert_eq!((status.writes, status.writes_opened), (BreakerState::Closed, opened), "news from before it closed opened it");
+    until_all_are_well(&store);
+    assert_eq!(create_in(&store, 7, "it is well").attempts, 1);
+    until_nothing_is_owed(&store);
+}
+
+#[test]
+fn a_create_that_is_refused_is_tried_on_no_other_set_and_is_no_news_of_any() {
+    let world = World::new(&[7, 8, 9]);
+    let store = world.quick().attempts(3).value_bytes_max(10).open().expect("the store opens");
+    let applies = || world.sets.iter().flat_map(|set| set.faults()).map(|faults| faults.applies()).sum::<usize>();
+    let before = applies();
+    for at in 0..20 {
+        let options = if at % 2 == 0 { within(5_000) } else { within(5_000).request_key(format!("key {at}")) };
+        let refused = ends(store.create_with("eleven bytes", options)).expect_err("it is too large");
+        assert!(matches!(refused, Error::ValueTooLarge { .. }), "{refused:?}");
+    }
+    assert_eq!(applies(), before, "something was sent");
+    for set in [7, 8, 9] {
+        let status = status_of(&store, set);
+        assert_eq!((status.writes, status.in_flight), (BreakerState::Closed, 0));
+        create_in(&store, set, "fits");
+    }
 }
 
 #[test]

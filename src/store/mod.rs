@@ -303,7 +303,7 @@ impl OrderStore {
     /// # Errors
     /// Through the [`Pending`]: [`Error::NoSuchOrder`]; [`Error::ModifyPanicked`] and [`Error::ValueTooLarge`], which leave the
     /// order as it was and fail this call alone; [`Error::NotAttempted`] when too much is under way or its turn did not come in
-    /// time; [`Error::Ambiguous`] as for [`OrderStore::update`]; and what a strong read may fail with.
+    /// time; [`Error::Ambiguous`] and [`Error::SetUnavailable`] as for [`OrderStore::update`]; and what a strong read may fail with.
     pub fn modify<T, F>(&self, number: OrderNumber, change: F) -> Pending<Modified<T>>
     where
         T: Send + 'static,
@@ -330,7 +330,8 @@ impl OrderStore {
     ///
     /// # Errors
     /// Through the [`Pending`]: [`Error::UnknownToken`] for one that was never given out; [`Error::Superseded`] when newer writes
-    /// make it impossible to tell; [`Error::NotAttempted`] when its turn did not come in time; what a strong read may fail with, and [`Error::Unconfirmed`], when too few replicas take part: a retry is safe.
+    /// make it impossible to tell; [`Error::NotAttempted`] when its turn did not come in time; [`Error::SetUnavailable`] while its SET is not well; what a
+    /// strong read may fail with, and [`Error::Unconfirmed`], when too few replicas take part: a retry is safe.
     pub fn resolve(&self, token: WriteToken) -> Pending<Resolved> {
         let shard = match self.inner.shard(token.number.set_id()) {
             Ok(shard) => shard,

@@ -117,8 +117,6 @@
 mod config;
 mod error;
 mod heal;
-// Parts of it are used by tests, and by the bench beside other crates, alone.
-#[allow(dead_code, unused_imports, reason = "the seams for tests and benches")]
 mod health;
 mod job;
 mod order;

@@ -136,12 +136,6 @@ impl Board {
         side == Side::Writes && self.all().any(|(id, health)| id != set && well(health))
     }
 
-    /// When a SET may take new orders again, at the earliest, in ms; `None` where there is none that ever would.
-    pub(crate) fn retry_after_ms(&self, now_ms: u64) -> Option<u64> {
-        let open = self.all().filter(|(_, health)| health.takes_orders.load(Relaxed));
-        open.map(|(_, health)| health.writes.retry_after_ms(now_ms)).min()
-    }
-
     /// Lets time pass, for a thread that calls this some times a second. A SET whose open time is over is offered to the next order
     /// (see [`take_wanted`](Self::take_wanted)); `idle` is called for those that nobody came for, or that one order is too few for:
     /// they are to be probed with a key that is no order.

@@ -212,21 +212,14 @@ impl Gate {
         !self.is_closed() && now_ms >= self.published.0.look_again_ms.load(Relaxed)
     }
 
-    /// Whether one more probe would help. For a thread that probes SETs to which nobody sends anything; it must call this, or
-    /// [`tick`](Self::tick), about once a second, so that a probe that never returned is found where nobody calls.
+    /// Whether one more probe would help. For a thread that probes SETs to which nobody sends anything; it must call this
+    /// about once a second, so that a probe that never returned is found where nobody calls.
     pub(crate) fn probe_is_due(&self, now_ms: u64) -> bool {
         self.may_probe(now_ms)
             && self.change(now_ms, |breaker| {
                 breaker.tick(now_ms);
                 breaker.probe_is_due(now_ms)
             })
-    }
-
-    /// Lets time pass: a probe that should be back by now has failed.
-    pub(crate) fn tick(&self, now_ms: u64) {
-        if !self.is_closed() {
-            self.change(now_ms, |breaker| breaker.tick(now_ms));
-        }
     }
 
     /// When to ask again after a refusal, at the earliest; from 1.

@@ -10,9 +10,10 @@ mod gate;
 mod permit;
 mod window;
 
-pub(crate) use board::{Board, Budget, SetHealth, Side};
-pub(crate) use breaker::Breaker;
-pub(crate) use budget::Terms;
-pub(crate) use gate::{Batch, Gate, GateStatus};
+pub(crate) use board::{Board, SetHealth, Side};
+pub(crate) use gate::{Gate, GateStatus};
 pub use permit::{BreakerState, Forced};
-pub(crate) use permit::{Outcome, Permit, Refused};
+pub(crate) use permit::{Outcome, Permit};
+// For tests, and for the bench beside other crates.
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use {board::Budget, breaker::Breaker, budget::Terms};

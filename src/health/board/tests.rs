@@ -1,5 +1,4 @@
 use super::*;
-use crate::health::{BreakerState, Forced};
 use std::time::Duration;
 
 fn set(id: u16) -> SetId {
@@ -85,21 +84,6 @@ fn a_set_whose_time_has_come_is_offered_to_one_order_and_then_counts_as_idle() {
     say(&board, 2, Side::Writes, Outcome::Good, 2, 1_300);
     say(&board, 2, Side::Reads, Outcome::Good, 2, 1_300);
     assert_eq!((tick(1_400), board.take_wanted()), (vec![], None));
-}
-
-#[test]
-fn who_is_told_to_come_back_later_is_told_when_the_first_set_may_be_well() {
-    let board = board(&[1, 2]);
-    assert_eq!(board.retry_after_ms(0), Some(1));
-    say(&board, 1, Side::Writes, Outcome::Failed, 5, 0);
-    assert_eq!(board.retry_after_ms(0), Some(1), "the other takes orders");
-    health(&board, 2).writes.force(Forced::Open, 0);
-    assert!((750..=1_000).contains(&board.retry_after_ms(0).unwrap()));
-    health(&board, 1).writes.force(Forced::Open, 0);
-    assert_eq!(board.retry_after_ms(0), Some(60_000));
-    assert_eq!(health(&board, 1).writes.status(0).state, BreakerState::ForcedOpen);
-    [1, 2].iter().for_each(|id| health(&board, *id).set_takes_orders(false));
-    assert_eq!(board.retry_after_ms(0), None);
 }
 
 #[test]

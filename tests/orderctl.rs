@@ -2,9 +2,9 @@
 
 mod common;
 
-use common::{copy_tree, orderctl, orderctl_path, run, start};
+use common::{copy_tree, held_by, open_replica, orderctl, orderctl_path, run, start};
 use ordermint::testing::{FaultControl, Faulty};
-use ordermint::{OrderStore, Quorum, SetConfig, SetId, SledReplica};
+use ordermint::{Group, OrderNumber, OrderStore, Origin, Quorum, Replica, SetConfig, SetId, SledReplica};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command};
@@ -290,6 +290,53 @@ fn reconcile_ends_what_was_given_up_and_says_what_is_left() {
     orderctl(["get", "--data", text(&home), &superseded.to_string()], b"").expect(1);
     orderctl(["get", "--data", text(&home), &placed.number.to_string()], b"").expect(0);
     assert_eq!(orderctl(["verify", "--data", text(&home)], b"").expect(0).out(), "");
+}
+
+#[test]
+fn reconcile_names_a_number_that_was_given_up_and_changed_since_and_touches_neither_order() {
+    let (_scratch, home) = scratch();
+    let input: String = (0..100).map(|n| format!("order {n}\n")).collect();
+    let created = orderctl(["create", "--data", text(&home), "--sets", "7,8"], input.as_bytes()).expect(0).out();
+    let numbers: Vec<OrderNumber> = created.lines().map(|number| number.parse().expect("a number")).collect();
+    let [first, second] = [7, 8].map(|set| *numbers.iter().find(|number| number.set_id().get() == set).expect("both have some"));
+    let store = OrderStore::builder().home(&home).open().expect("it opens");
+    let given_up = store.get(first).wait().expect("read").expect("there").version;
+    let changed = store.update(first, given_up, "changed").wait().expect("written");
+    store.close().wait().expect("closed");
+    // As if the second order had been placed in the place of the first, as that was before it was changed.
+    for index in 0..3 {
+        let replica = open_replica(&home, 8, index).expect("it opens");
+        let mut record = held_by(&replica).expect("read").0.remove(&second).expect("all hold it");
+        record.version.counter += 1_000_000;
+        record.origin = Some(Arc::new(Origin { supersedes: vec![(first, given_up)], ..Origin::default() }));
+        let mut group = Group::new(replica.epoch());
+        group.push(ordermint::Write::new(second, &record, false)).expect("room");
+        replica.apply(&group).expect("applied");
+        replica.close().expect("closed");
+    }
+
+    let alarm = format!("{first} was given up, and stands at version {changed}: somebody was told of it");
+    // It says so each time, as nothing is done about it.
+    for _ in 0..2 {
+        let ran = orderctl(["reconcile", "--data", text(&home)], b"").expect(1);
+        let counts = "notes 1 voided 0 open 0 unverified 0 unreachable 0 alarms 1";
+        assert_eq!((ran.out(), ran.err()), (format!("{counts}\nalarm: {alarm}\n"), String::new()));
+        let ran = orderctl(["reconcile", "--json", "--data", text(&home)], b"").expect(1);
+        let told: serde_json::Value = serde_json::from_slice(&ran.stdout).expect("JSON");
+        let expected = serde_json::json!([{ "kind": "alive", "numbers": [first.to_string()], "what": alarm }]);
+        assert_eq!(told["alarms"], expected);
+        let got = orderctl(["get", "--data", text(&home), &first.to_string(), &second.to_string()], b"").expect(0).records();
+        let place = numbers.iter().position(|number| *number == second).expect("it was created");
+        let payloads = [b"changed".to_vec(), format!("order {place}").into_bytes()];
+        assert_eq!(got, [first, second].map(|number| number.to_string()).into_iter().zip(payloads).collect::<Vec<_>>());
+    }
+    assert_eq!(orderctl(["verify", "--data", text(&home)], b"").expect(0).out(), "");
+    for index in 0..3 {
+        let replica = open_replica(&home, 7, index).expect("it opens");
+        let record = held_by(&replica).expect("read").0.remove(&first).expect("all hold it");
+        assert_eq!((record.version, &record.value[..]), (changed, &b"changed"[..]));
+        replica.close().expect("closed");
+    }
 }
 
 #[test]

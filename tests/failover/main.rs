@@ -7,6 +7,7 @@ mod changes;
 mod coming_back;
 mod days;
 mod first_number;
+mod history;
 mod killed;
 mod races;
 mod refusals;

@@ -3,35 +3,17 @@
 //!
 //! `ORDERMINT_WORLDS` says how many, `ORDERMINT_WORLD_SEED` which is the first.
 
-use crate::bench::{AGES, Killed, World, all_orders, held, id, today, until, until_all_are_well};
+use crate::bench::{AGES, Killed, World, id, today};
+use crate::history::{History, comes_to_rest, is_as_told, is_key, order_of, with_key};
 use fastrand::Rng;
 use ordermint::{
-    BreakerSettings, CreateOptions, Error, Kind, OrderNumber, OrderStore, Pending, Placed, ReplicaState, Resolved, Version,
-    WriteOptions, WriteToken,
+    BreakerSettings, CreateOptions, Error, OrderNumber, OrderStore, Pending, Placed, ReplicaState, Version, WriteOptions,
 };
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 const SETS: [u16; 3] = [1, 2, 3];
-/// What everybody was told, over all lives.
-#[derive(Default)]
-struct History {
-    /// By number: which order.
-    acknowledged: BTreeMap<OrderNumber, String>,
-    superseded: BTreeSet<OrderNumber>,
-    /// Shown by a strong read or a scan.
-    seen: BTreeMap<OrderNumber, String>,
-    /// Orders of which it was said that nothing was sent.
-    refused: BTreeSet<String>,
-    /// In doubt, and the caller's to settle.
-    doubts: Vec<(WriteToken, String)>,
-    /// Orders whose callers never had an answer.
-    unanswered: BTreeSet<String>,
-    /// Orders and numbers of lives that ended before all that was owed was delivered.
-    forgiven_orders: BTreeSet<String>,
-}
 
 /// One process.
 struct Life<'a> {
@@ -42,12 +24,6 @@ struct Life<'a> {
     stop: AtomicBool,
     /// It was killed: what comes from now on, nobody hears.
     dead: AtomicBool,
-}
-
-/// Which order a payload belongs to: what stands before the bar stays when it is changed.
-fn order_of(payload: &[u8]) -> String {
-    let text = String::from_utf8_lossy(payload);
-    text.split('|').next().unwrap_or_default().to_owned()
 }
 
 impl Life<'_> {
@@ -83,13 +59,16 @@ impl Life<'_> {
                 return;
             }
             let options = |rng: &mut Rng| CreateOptions::new().deadline(Duration::from_millis(rng.u64(100..1_500)));
-            let orders: Vec<String> = (0..rng.usize(1..24)).map(|at| format!("{} {name} {batch} {at}", self.name)).collect();
-            let sent: Vec<Pending<Placed>> =
-                orders.iter().map(|order| self.store.create_with(format!("{order}|0"), options(&mut rng))).collect();
+            let orders: Vec<String> = (0..rng.usize(1..24))
+                .map(|at| if rng.bool() { self.history().key(&mut rng) } else { format!("{} {name} {batch} {at}", self.name) })
+                .collect();
+            let send = |order: &String| self.store.create_with(format!("{order}|0"), with_key(options(&mut rng), order));
+            let sent: Vec<Pending<Placed>> = orders.iter().map(send).collect();
             for (order, pending) in orders.into_iter().zip(sent) {
                 let answer = self.hears(pending);
                 let mut history = self.history();
                 match answer {
+                    answer if is_key(&order) => mine.extend(self.heard_of_key(&mut history, order, answer)),
                     Some(Ok(placed)) => {
                         let before = history.acknowledged.insert(placed.number, order.clone());
                         assert_eq!(before, None, "{} was given out twice", placed.number);
@@ -125,6 +104,38 @@ impl Life<'_> {
                 assert!(!matches!(answer, Some(Ok(_) | Err(Error::VersionMismatch { .. }))), "{number} was given up: {answer:?}");
             }
         }
+    }
+
+    /// Answers with the order, where this create has placed it.
+    fn heard_of_key(
+        &self,
+        history: &mut History,
+        key: String,
+        answer: Option<Result<Placed, Error>>,
+    ) -> Option<(OrderNumber, Version, String)> {
+        history.note(&key, format!("{}: {answer:?}", self.name));
+        match answer {
+            Some(Ok(placed)) => {
+                assert_eq!(placed.unverified, [], "{key} is strict");
+                history.tell(&key, placed.number);
+                history.acknowledged.insert(placed.number, key.clone());
+                history.superseded.extend(placed.superseded);
+                return (!placed.repeated).then_some((placed.number, placed.version, key));
+            }
+            Some(Err(Error::Ambiguous { token, .. })) => {
+                history.doubts.push((token, key.clone()));
+                history.again.push(key);
+            }
+            Some(Err(Error::KeyConflict { .. })) => _ = history.conflicts.insert(key),
+            Some(Err(Error::NotAttempted { .. } | Error::KeyUnverified { .. })) => {}
+            Some(Err(Error::Closed)) if self.is_over() => {}
+            Some(Err(error)) => panic!("{key}: {error}"),
+            None => {
+                history.unanswered.insert(key.clone());
+                history.again.push(key);
+            }
+        }
+        None
     }
 
     fn saw(&self, number: OrderNumber, payload: &[u8]) {
@@ -259,7 +270,7 @@ fn open(world: &World, rng: &mut Rng) -> OrderStore {
         .open_time(Duration::from_millis(40), Duration::from_millis(160))
         .probe_timeout(Duration::from_millis(300))
         .ramp(Duration::from_millis(50), 10);
-    let builder = world.builder().breaker(breaker).attempts(rng.u32(2..=3)).recent_bytes(64 << 10);
+    let builder = world.builder().breaker(breaker).attempts(rng.u32(1..=3)).recent_bytes(64 << 10);
     let builder = builder.attempt_timeout(Duration::from_millis(rng.u64(5..80))).close_timeout(Duration::from_millis(300));
     builder.deadline(Duration::from_millis(1_500)).open().expect("the store opens")
 }
@@ -285,13 +296,7 @@ fn live_through(seed: u64) {
         if is_last {
             break;
         }
-        {
-            // Nobody was told of these, and they have no request key: a record that says which of two numbers was given up may be away.
-            let mut history = history.lock().expect("no panic");
-            let doubts = history.doubts.iter().map(|(_, order)| order.clone());
-            let orders: Vec<String> = doubts.chain(history.unanswered.iter().cloned()).collect();
-            history.forgiven_orders.extend(orders);
-        }
+        history.lock().expect("no panic").leave_open();
         if !kills && rng.bool() {
             world.release_all();
         }
@@ -309,79 +314,12 @@ fn live_through(seed: u64) {
             ("refused", history.refused.len()),
             ("in doubt", history.doubts.len()),
             ("unanswered", history.unanswered.len()),
+            ("told of keys", history.told.len()),
+            ("conflicts", history.conflicts.len()),
         ];
         eprintln!("world {seed}, {lives} lives: {told:?}");
     }
     is_as_told(&world, &store, &mut history);
-}
-
-fn comes_to_rest(world: &World, store: &OrderStore) {
-    world.release_all();
-    until("nothing is owed", || {
-        until_all_are_well(store);
-        store.status().sets.iter().all(|set| set.notes_waiting == 0)
-    });
-    crate::bench::ends(store.compared()).expect("they are compared");
-}
-
-fn is_as_told(world: &World, store: &OrderStore, history: &mut History) {
-    // Whoever was left in doubt settles it, or not.
-    for (at, (token, order)) in std::mem::take(&mut history.doubts).into_iter().enumerate() {
-        if at % 3 == 0 {
-            continue;
-        }
-        let mut outcome = None;
-        until("it is settled", || {
-            outcome = match crate::bench::ends(store.resolve(token)) {
-                Err(Error::Superseded { .. }) => return true,
-                answer => answer.ok(),
-            };
-            outcome.is_some()
-        });
-        match outcome {
-            Some(Resolved::Applied) => _ = history.acknowledged.insert(token.number, order),
-            Some(Resolved::NotApplied) => {
-                assert!(!history.seen.contains_key(&token.number), "{} was shown, and never was", token.number);
-                history.superseded.insert(token.number);
-            }
-            None => {}
-        }
-    }
-    let alarms = store.status().alarms;
-    assert!(alarms.is_empty(), "{alarms:?}");
-    let orders: BTreeMap<OrderNumber, String> =
-        all_orders(store).into_iter().map(|(number, payload)| (number, order_of(payload.as_bytes()))).collect();
-    for (number, order) in &history.acknowledged {
-        assert_eq!(orders.get(number), Some(order), "{number} was acknowledged");
-    }
-    for (number, order) in &history.seen {
-        assert_eq!(orders.get(number), Some(order), "{number} was shown");
-    }
-    for number in &history.superseded {
-        assert!(!orders.contains_key(number), "{number} was given up, and lives");
-    }
-    let mut by_order: BTreeMap<&String, Vec<OrderNumber>> = BTreeMap::new();
-    for (number, order) in &orders {
-        by_order.entry(order).or_default().push(*number);
-    }
-    for (order, numbers) in by_order {
-        assert!(!history.refused.contains(order), "{order}: {numbers:?}, and nothing was sent");
-        assert!(numbers.len() == 1 || history.forgiven_orders.contains(order), "{order} stands there twice: {numbers:?}");
-    }
-    // What is given up and told of is void everywhere; all else that any replica holds is an order, or void on W.
-    let given_up: Vec<OrderNumber> = history.superseded.iter().copied().collect();
-    for set in &world.sets {
-        for (number, kind) in held(set) {
-            let is_order = orders.contains_key(&number);
-            assert_eq!(kind == Kind::Order, is_order, "{number}: what replicas hold is not what is shown");
-            if !is_order {
-                assert!(world.void_on(number) >= 2, "{number} may come to life");
-            }
-        }
-    }
-    for number in given_up {
-        assert_eq!(world.alive_on(number), 0, "{number} was given up, and a replica holds it");
-    }
 }
 
 #[test]

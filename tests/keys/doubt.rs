@@ -2,7 +2,7 @@
 
 use crate::bench::{Bench, SOON, ends, is_gone, key, payload_of, placed, set, until};
 use ordermint::testing::FaultControl;
-use ordermint::{BreakerState, Error, Forced, OrderStore, Resolved, WriteToken};
+use ordermint::{BreakerSettings, BreakerState, Error, Forced, OrderStore, Resolved, WriteToken};
 use std::time::Duration;
 
 fn doubtful(store: &OrderStore) -> WriteToken {
@@ -52,6 +52,35 @@ fn a_create_in_doubt_of_which_nothing_is_found_is_given_up_and_stood_in_for() {
     assert_eq!(ends(store.resolve(token)), Ok(Resolved::NotApplied));
     assert_eq!(placed(store.create_with("once", key("k"))).number, again.number);
     assert_eq!(bench.live(&store).len(), 21);
+}
+
+/// One replica shows it, and those that are asked for it do not have it yet: that says nothing of what becomes of it.
+#[test]
+fn a_create_in_doubt_that_is_not_found_where_it_was_looked_for_is_given_up_before_another_is_placed() {
+    let bench = Bench::new(&[7, 8]);
+    // No breaker cuts it short.
+    let patient = BreakerSettings::new().failures_in_a_row(10_000).window(Duration::from_secs(10), 1_000_000);
+    let store = bench.builder().attempts(1).breaker(patient).open().expect("the store opens");
+    (0..20).for_each(|_| drop(placed(store.create("plain"))));
+    ends(store.compared()).expect("they are compared");
+    let faults = &bench.set(set(7)).faults;
+    for at in 0..40 {
+        let name = format!("k{at}");
+        let options = || key(&name).strict().deadline(Duration::from_millis(100));
+        faults[1..].iter().for_each(FaultControl::hang_applies);
+        let first = match ends(store.create_with("once", options())) {
+            Err(Error::Ambiguous { token, .. }) => token,
+            Ok(placed) if placed.number.set_id() == set(8) => continue,
+            other => panic!("{other:?}"),
+        };
+        let second = ends(store.create_with("once", options()));
+        faults.iter().for_each(FaultControl::release);
+        // It is settled before the key is used again, which would end it.
+        let outcome = ends(store.resolve(first)).expect("all are well");
+        let told = second.clone().unwrap_or_else(|_| placed(store.create_with("once", key(&name))));
+        let expected = if told.number == first.number { Resolved::Applied } else { Resolved::NotApplied };
+        assert_eq!(outcome, expected, "{name}: {first}, then {second:?}, then {told:?}");
+    }
 }
 
 #[test]

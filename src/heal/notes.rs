@@ -233,18 +233,22 @@ impl Owed {
 
     /// The one that has waited longest, if it is due.
     fn take_due(&mut self, now_ms: u64) -> Option<(OrderNumber, Version)> {
-        if !self.is_due(now_ms) {
-            return None;
+        // Each turn takes one out of the queue, so this ends.
+        while self.is_due(now_ms) {
+            let (_, number) = self.queue.pop_first()?;
+            if let Some(note) = self.open.get_mut(&number) {
+                note.is_under_way = true;
+                return Some((number, note.version));
+            }
         }
-        let (_, number) = self.queue.pop_first()?;
-        let note = self.open.get_mut(&number).expect("what is in the queue is open");
-        note.is_under_way = true;
-        Some((number, note.version))
+        None
     }
 
     /// Whether it is done with.
     fn tried(&mut self, number: OrderNumber, tried: Tried, now_ms: u64) -> bool {
         let Some(note) = self.open.get_mut(&number) else { return false };
+        // One that was begun without being taken waits in the queue as well.
+        self.queue.remove(&(note.due_ms, number));
         note.is_under_way = false;
         match tried {
             Tried::Void { everywhere: true } | Tried::Alive(_) => {
@@ -311,6 +315,23 @@ mod tests {
 
     fn due(notes: &mut Notes, now_ms: u64) -> usize {
         notes.take_due(now_ms, 100, |_| true).len()
+    }
+
+    /// Some are tried as soon as they are owed.
+    #[test]
+    fn one_that_is_tried_without_being_taken_waits_once_or_not_at_all() {
+        let mut notes = Notes::default();
+        notes.owe(number(1), VERSION, 0);
+        notes.tried(number(1), Tried::Failed, 0);
+        assert_eq!((due(&mut notes, 0), due(&mut notes, 250), due(&mut notes, 250)), (0, 1, 0));
+        notes.tried(number(1), Tried::Failed, 250);
+        notes.tried(number(1), Tried::Failed, 250);
+        notes.tried(number(1), Tried::Void { everywhere: true }, 250);
+        assert_eq!(due(&mut notes, 100_000), 0);
+        notes.owe(number(2), VERSION, 0);
+        notes.tried(number(2), Tried::Void { everywhere: true }, 0);
+        assert_eq!(due(&mut notes, 100_000), 0);
+        assert!(notes.is_empty());
     }
 
     #[test]

@@ -7,6 +7,7 @@ use super::{Inner, grow, health, keys, reconcile, voids};
 use crate::error::Error;
 use crate::pending::mark_as_ours;
 use parking_lot::{Condvar, Mutex};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -71,13 +72,22 @@ fn run(bell: &Bell, store: &Weak<Inner>) {
     loop {
         let Some(store) = store.upgrade() else { return };
         let now = Instant::now();
-        let next = CHORES.iter().filter_map(|chore| chore(&store, now)).min();
+        let next = CHORES.iter().filter_map(|chore| survived(now, || chore(&store, now))).min();
         drop(store);
         // However soon a chore wants to be called again, the keeper takes no core for itself.
         if !bell.wait(next.map(|next| next.max(now + EVERY))) {
             return;
         }
     }
+}
+
+/// A chore may have to drop what a caller waits with, whose waker may panic: that must not be the end of all chores.
+fn survived(now: Instant, chore: impl FnOnce() -> Option<Instant>) -> Option<Instant> {
+    catch_unwind(AssertUnwindSafe(chore)).unwrap_or_else(|panicked| {
+        // What it panicked with may panic in turn when it is dropped.
+        std::mem::forget(panicked);
+        Some(now + EVERY)
+    })
 }
 
 /// Runs what may wait, on a thread of its own.

@@ -7,6 +7,10 @@
 //! warm-up, whatever becomes of those before, and the two stay far from what they can take: what is measured is what the sick SET
 //! does to them, not that two carry less than three. An order that is sent late counts from when it was due.
 //!
+//! With `ORDERMINT_BENCH_CALLERS` the load is closed instead, and as full as it can be: so many callers each wait for their answer before
+//! they send the next order. Then the store is never idle, and what is told apart is whether the sick SET takes from the others more
+//! than its callers stop giving them.
+//!
 //! Each round has a third window, *aside*, in which the two carry everything although the third is well, as it has next to no weight.
 //! Sick over aside is what the sick SET itself does to the others.
 //!
@@ -20,6 +24,7 @@
 //! |---|---|---|
 //! | `ORDERMINT_BENCH_ROUNDS` | 9 | rounds of windows |
 //! | `ORDERMINT_BENCH_RATE` | 0 | creates a second, over all SETs; 0: half of what a warm-up shows |
+//! | `ORDERMINT_BENCH_CALLERS` | 0 | callers that send without a pause; 0: a fixed rate |
 //! | `ORDERMINT_BENCH_WINDOW_MS` | 2000 | |
 
 #[path = "../tests/slow_disk/delay.rs"]
@@ -34,6 +39,7 @@ use std::pin::Pin;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::Sender;
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
@@ -105,12 +111,16 @@ fn measure() -> Result<()> {
         0 => (most / 2).max(100),
         rate => rate,
     };
-    println!("{most} creates/s with {WARM_UP} under way; {rate} creates/s from here on, in windows of {window:?}");
+    let pace = match setting("ORDERMINT_BENCH_CALLERS", 0)? {
+        0 => Pace::Rate(rate),
+        callers => Pace::Callers(callers as usize),
+    };
+    println!("{most} creates/s with {WARM_UP} under way; {pace} from here on, in windows of {window:?}");
     println!("{SETS} SETs, sick is SET {SICK}: {DELAY:?} for each sync of its three replicas\n");
     println!(
         "round  healthy p50     p99     max    aside p50     p99     max     sick p50     p99     max  p99/healthy /aside  onset p99   load"
     );
-    let load = Load { store: &store, rate };
+    let load = Load { store: &store, pace };
     let (mut over_healthy, mut over_aside) = (Vec::new(), Vec::new());
     let (mut reminted, mut failed) = (0, 0);
     for round in 0..rounds {
@@ -206,10 +216,26 @@ fn warm_up(store: &OrderStore, window: Duration) -> Result<u32> {
     Ok((f64::from(count) / took.as_secs_f64()) as u32)
 }
 
-/// Orders at a fixed rate.
 struct Load<'a> {
     store: &'a OrderStore,
-    rate: u32,
+    pace: Pace,
+}
+
+#[derive(Clone, Copy)]
+enum Pace {
+    /// Orders a second, whatever becomes of those before.
+    Rate(u32),
+    /// Each sends when the one before is answered.
+    Callers(usize),
+}
+
+impl fmt::Display for Pace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Pace::Rate(rate) => write!(f, "{rate} creates/s"),
+            Pace::Callers(callers) => write!(f, "{callers} callers without a pause"),
+        }
+    }
 }
 
 /// What became of a window's orders.
@@ -234,6 +260,9 @@ struct Figures {
 /// When a create was answered: the store calls it then.
 struct Stamp {
     begin: Instant,
+    /// Whose it is, and who is told.
+    caller: usize,
+    answered: Option<Sender<usize>>,
     /// Nanoseconds since `begin`, and one; 0 before.
     at: AtomicU64,
 }
@@ -241,6 +270,10 @@ struct Stamp {
 impl Wake for Stamp {
     fn wake(self: Arc<Stamp>) {
         self.at.store(u64::try_from(self.begin.elapsed().as_nanos()).unwrap_or(u64::MAX - 1) + 1, Ordering::Release);
+        if let Some(answered) = &self.answered {
+            // Nobody hears it any more at the end of a window.
+            let _ = answered.send(self.caller);
+        }
     }
 }
 
@@ -257,24 +290,23 @@ impl Stamp {
 }
 
 impl Load<'_> {
-    /// Sends what is due in the window, then waits for all answers.
+    /// Sends for as long as the window lasts, then waits for all answers.
     fn run(&self, window: Duration) -> Result<Creates> {
-        let due_at = |nr: usize| Duration::from_secs_f64(nr as f64 / f64::from(self.rate));
+        let mut creates = match self.pace {
+            Pace::Rate(rate) => self.run_at(rate, window),
+            Pace::Callers(callers) => self.run_closed(callers, window)?,
+        };
+        creates.latencies.sort_unstable();
+        Ok(creates)
+    }
+
+    fn run_at(&self, rate: u32, window: Duration) -> Creates {
+        let due_at = |nr: usize| Duration::from_secs_f64(nr as f64 / f64::from(rate));
         let (begin, mut sent) = (Instant::now(), Vec::new());
         loop {
             let now = begin.elapsed();
             while due_at(sent.len()) < now.min(window) {
-                let mut pending = self.store.create_with([b'x'; PAYLOAD], CreateOptions::new().deadline(DEADLINE));
-                let stamp = Arc::new(Stamp { begin, at: AtomicU64::new(0) });
-                let waker = Waker::from(Arc::clone(&stamp));
-                let answer = match Pin::new(&mut pending).poll(&mut Context::from_waker(&waker)) {
-                    Poll::Ready(answer) => {
-                        waker.wake();
-                        Err(answer)
-                    }
-                    Poll::Pending => Ok(pending),
-                };
-                sent.push((answer, stamp));
+                sent.push(self.send(begin, 0, None));
             }
             if now >= window {
                 break;
@@ -282,18 +314,62 @@ impl Load<'_> {
             std::thread::sleep(TICK);
         }
         let mut creates = Creates::default();
-        for (nr, (pending, stamp)) in sent.into_iter().enumerate() {
-            match pending.map_or_else(|answer| answer, Pending::wait) {
-                Ok(placed) => creates.count(&placed, stamp.since_begin().saturating_sub(due_at(nr))),
-                Err(error) => creates.failed.push(error.to_string()),
+        for (nr, sent) in sent.into_iter().enumerate() {
+            creates.end(sent, due_at(nr));
+        }
+        creates
+    }
+
+    fn run_closed(&self, callers: usize, window: Duration) -> Result<Creates> {
+        let (answered, answers) = std::sync::mpsc::channel();
+        let (begin, mut creates) = (Instant::now(), Creates::default());
+        let send = |caller| Some((begin.elapsed(), self.send(begin, caller, Some(answered.clone()))));
+        let mut under_way: Vec<Option<(Duration, Sent)>> = (0..callers).map(send).collect();
+        // Those that are answered send again, until the window is over; then there are fewer and fewer.
+        for _ in 0.. {
+            let caller = answers.recv_timeout(2 * DEADLINE)?;
+            if let Some((sent_at, sent)) = under_way[caller].take() {
+                creates.end(sent, sent_at);
+            }
+            if begin.elapsed() < window {
+                under_way[caller] = send(caller);
+            } else if under_way.iter().all(Option::is_none) {
+                break;
             }
         }
-        creates.latencies.sort_unstable();
         Ok(creates)
+    }
+
+    fn send(&self, begin: Instant, caller: usize, answered: Option<Sender<usize>>) -> Sent {
+        let mut pending = self.store.create_with([b'x'; PAYLOAD], CreateOptions::new().deadline(DEADLINE));
+        let stamp = Arc::new(Stamp { begin, caller, answered, at: AtomicU64::new(0) });
+        let waker = Waker::from(Arc::clone(&stamp));
+        let answer = match Pin::new(&mut pending).poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(answer) => {
+                waker.wake();
+                Err(answer)
+            }
+            Poll::Pending => Ok(pending),
+        };
+        Sent { answer, stamp }
     }
 }
 
+/// A create under way, or its answer.
+struct Sent {
+    answer: std::result::Result<Pending<Placed>, std::result::Result<Placed, ordermint::Error>>,
+    stamp: Arc<Stamp>,
+}
+
 impl Creates {
+    /// Waits for the answer of what was to be sent then.
+    fn end(&mut self, sent: Sent, due_at: Duration) {
+        match sent.answer.map_or_else(|answer| answer, Pending::wait) {
+            Ok(placed) => self.count(&placed, sent.stamp.since_begin().saturating_sub(due_at)),
+            Err(error) => self.failed.push(error.to_string()),
+        }
+    }
+
     fn count(&mut self, placed: &Placed, latency: Duration) {
         let set = usize::from(placed.number.set_id().get());
         self.placed[set] += 1;

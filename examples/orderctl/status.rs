@@ -7,10 +7,13 @@ use ordermint::{OrderStore, Status};
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long to wait for the replicas to be compared. Beyond that what is known so far is printed.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// So long after the last note was settled the others are taken to wait for something.
+const QUIET: Duration = Duration::from_millis(500);
 
 /// Prints the status once the replicas were compared.
 pub(crate) fn run(store: &OrderStore, as_json: bool) -> Result<Exit, Gone> {
@@ -20,12 +23,27 @@ pub(crate) fn run(store: &OrderStore, as_json: bool) -> Result<Exit, Gone> {
         Ok(Err(error)) => crate::complain(&format!("the replicas were not compared: {error}")),
         Err(_) => crate::complain("the replicas are still being compared"),
     }
+    let_notes_settle(store);
     let status = store.status();
     let text = if as_json { format!("{}\n", for_machines(&status)) } else { for_people(&status) };
     let mut output = Output::new();
     output.line(&[text.trim_end().as_bytes()])?;
     output.flush()?;
     Ok(Exit::Done)
+}
+
+/// Each open looks once more at all notes there ever were, to find out which are done: as long as there are fewer and fewer, that
+/// is waited for.
+fn let_notes_settle(store: &OrderStore) {
+    let waiting = || store.status().sets.iter().map(|set| set.notes_waiting).sum::<usize>();
+    let (start, mut fewest, mut fell) = (Instant::now(), waiting(), Instant::now());
+    while fewest > 0 && fell.elapsed() < QUIET && start.elapsed() < PATIENCE {
+        std::thread::sleep(Duration::from_millis(20));
+        let now = waiting();
+        if now < fewest {
+            (fewest, fell) = (now, Instant::now());
+        }
+    }
 }
 
 fn for_machines(status: &Status) -> Value {

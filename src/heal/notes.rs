@@ -50,7 +50,7 @@ struct Owed {
 #[non_exhaustive]
 pub enum Alarm {
     /// The number was given up and its order placed under another, and it stands all the same, at a version newer than the attempt
-    /// that was given up: somebody was told of it and changed it.
+    /// that was given up: somebody was told of it and changed it. Or [`resolve`](crate::OrderStore::resolve) said that it is stored.
     Alive {
         /// The number.
         number: OrderNumber,

@@ -21,6 +21,15 @@ pub(crate) enum Strength {
     Degraded,
 }
 
+/// Who asks what became of a write.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Asker {
+    /// A caller, to whom the answer is final.
+    Caller,
+    /// The store, which goes on from there.
+    Store,
+}
+
 /// How to read one order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Reading {

@@ -7,7 +7,9 @@ mod status;
 
 pub use answers::{Modified, Order, Page, Placed, Resolved};
 pub use asks::Change;
-pub(crate) use asks::{Caller, Creation, Edit, Ending, FailedCreate, Keyed, Listener, NotedPage, Reading, Strength, Trail};
+pub(crate) use asks::{
+    Asker, Caller, Creation, Edit, Ending, FailedCreate, Keyed, Listener, NotedPage, Reading, Strength, Trail,
+};
 pub(crate) use status::ShardStatus;
 pub use status::{Compared, ReplicaState, ReplicaStatus};
 
@@ -76,7 +78,7 @@ pub(crate) trait Shard: Send + Sync + fmt::Debug {
     fn modify(&self, number: OrderNumber, edit: Arc<dyn Edit>, deadline: Instant);
 
     /// Settles a write whose outcome is unknown.
-    fn resolve(&self, token: WriteToken, deadline: Instant, promise: Promise<Resolved>);
+    fn resolve(&self, token: WriteToken, asker: Asker, deadline: Instant, promise: Promise<Resolved>);
 
     /// Stops using a replica and closes it.
     fn take_out_replica(&self, index: u8) -> Result<(), Error>;

@@ -43,7 +43,7 @@ use crate::health::Side;
 use crate::order::{Day, OrderNumber, SetId};
 use crate::pending::{Pending, Promise, is_ours};
 use crate::replica::Version;
-use crate::set::{Change, Compared, Modified, Order, Page, Placed, Resolved, Strength};
+use crate::set::{Asker, Change, Compared, Modified, Order, Page, Placed, Resolved, Strength};
 use crate::time::Clock;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -339,7 +339,7 @@ impl OrderStore {
         };
         pending(
             |promise| self.inner.watched(token.number.set_id(), Side::Writes, promise),
-            |promise| shard.resolve(token, self.inner.deadline(None), promise),
+            |promise| shard.resolve(token, Asker::Caller, self.inner.deadline(None), promise),
         )
     }
 

@@ -1,7 +1,9 @@
 //! Notes that are heard late: their replica was away, or their SET, and meanwhile somebody was told something.
 
 use crate::bench::{Bench, ends, is_gone, key, origin, placed, set, today, until};
-use ordermint::{Alarm, Day, Error, Forced, OrderNumber, OrderStore, Origin, Reconciled, ReplicaState, Retire, Version};
+use ordermint::{
+    Alarm, Day, Error, Forced, OrderNumber, OrderStore, Origin, Reconciled, ReplicaState, Resolved, Retire, Version,
+};
 use std::sync::atomic::Ordering;
 
 const FIRST: Version = Version { epoch: 1, counter: 7 };
@@ -149,4 +151,25 @@ fn a_number_that_was_changed_before_its_note_was_heard_stays_and_raises_an_alarm
     let store = bench.open();
     until("there is an alarm", || reconciled(&store).alarms == [Alarm::Alive { number: first, version }]);
     assert!(!is_gone(&store, first) && !is_gone(&store, second));
+}
+
+/// That answer is final.
+#[test]
+fn what_resolve_said_before_a_note_was_heard_stays_and_raises_an_alarm() {
+    let bench = formed();
+    let first = bench.set(set(8)).number(today(), 500);
+    bench.set(set(8)).plant(&[0], first, FIRST, "once", Origin::default());
+    let second = bench.set(set(7)).number(today(), 500);
+    bench.set(set(7)).plant(&[0, 1, 2], second, FIRST, "once", Origin { request_key: None, ..superseding(first, &[]) });
+    bench.set(set(7)).leave();
+    bench.set(set(8)).gone[2].store(true, Ordering::SeqCst);
+    let store = bench.open();
+    let token = format!("{first}@{FIRST}").parse().expect("a token");
+    assert_eq!(ends(store.resolve(token)), Ok(Resolved::Applied));
+    bench.set(set(7)).come_back();
+    (0..3).for_each(|index| store.bring_back_replica(set(7), index).expect("it is brought back"));
+    let is_alive = |alarm: &Alarm| matches!(alarm, Alarm::Alive { number, .. } if *number == first);
+    until("there is an alarm", || reconciled(&store).alarms.iter().any(is_alive));
+    assert!(!is_gone(&store, first));
+    assert_eq!(ends(store.resolve(token)), Ok(Resolved::Applied));
 }

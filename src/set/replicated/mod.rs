@@ -40,7 +40,7 @@ use crate::pending::{Pending, Promise, mark_as_ours};
 use crate::quorum::Mask;
 use crate::replica::{Origin, ReplicaError, Version};
 use crate::set::{
-    Compared, Creation, Edit, Ending, FailedCreate, Keyed, Listener, NotedPage, Order, Page, Reading, ReplicaState,
+    Asker, Compared, Creation, Edit, Ending, FailedCreate, Keyed, Listener, NotedPage, Order, Page, Reading, ReplicaState,
     ReplicaStatus, Resolved, ShardStatus,
 };
 use crate::time::{Clock, GuardedClock};
@@ -455,8 +455,8 @@ impl Shard for ReplicatedSet {
         self.core.modify(number, edit, deadline);
     }
 
-    fn resolve(&self, token: WriteToken, deadline: Instant, promise: Promise<Resolved>) {
-        self.core.resolve(token, deadline, promise);
+    fn resolve(&self, token: WriteToken, asker: Asker, deadline: Instant, promise: Promise<Resolved>) {
+        self.core.resolve(token, asker, deadline, promise);
     }
 
     fn take_out_replica(&self, index: u8) -> Result<(), Error> {

@@ -7,7 +7,7 @@ use crate::health::Side;
 use crate::order::{OrderNumber, SetId};
 use crate::pending::Promise;
 use crate::replica::Origin;
-use crate::set::{Keyed, Resolved};
+use crate::set::{Asker, Keyed, Resolved};
 use crate::store::Inner;
 use parking_lot::Mutex;
 use std::sync::{Arc, Weak};
@@ -134,7 +134,7 @@ impl Inner {
             (_, None) => promise.complete(Err(Error::Closed)),
         };
         match self.shard(token.number.set_id()) {
-            Ok(shard) => shard.resolve(token, deadline, Promise::calling(resolved)),
+            Ok(shard) => shard.resolve(token, Asker::Store, deadline, Promise::calling(resolved)),
             Err(error) => resolved(Err(error)),
         }
     }

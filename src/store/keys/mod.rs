@@ -22,7 +22,7 @@ use crate::error::{Error, NotAttempted};
 use crate::order::{OrderNumber, SetId};
 use crate::pending::{Promise, Refused, refusing};
 use crate::replica::{REQUEST_KEY_BYTES_MAX, RequestKey, Version};
-use crate::set::{Placed, Resolved};
+use crate::set::{Asker, Placed, Resolved};
 use bytes::Bytes;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -146,7 +146,7 @@ pub(super) fn settle(inner: &Arc<Inner>, now: Instant) -> Option<Instant> {
         };
         let promise = Promise::calling(settled);
         match inner.shard(token.number.set_id()) {
-            Ok(shard) => shard.resolve(token, now + inner.settings.deadline, promise),
+            Ok(shard) => shard.resolve(token, Asker::Store, now + inner.settings.deadline, promise),
             Err(error) => promise.complete(Err(error)),
         }
     }

@@ -8,10 +8,10 @@ use crate::error::{Error, NotAttempted, WriteToken};
 use crate::order::OrderNumber;
 use crate::pending::Promise;
 use crate::replica::{Draft, Kind, Record, Version};
-use crate::set::Resolved;
 use crate::set::replicated::Core;
 use crate::set::replicated::upkeep::coordinator::{Timed, again};
 use crate::set::replicated::upkeep::notify::{Completion, Deliver, Held};
+use crate::set::{Asker, Resolved};
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -106,7 +106,7 @@ impl Core {
     }
 
     /// See [`OrderStore::resolve`](crate::OrderStore::resolve).
-    pub(crate) fn resolve(self: &Arc<Core>, token: WriteToken, deadline: Instant, promise: Promise<Resolved>) {
+    pub(crate) fn resolve(self: &Arc<Core>, token: WriteToken, asker: Asker, deadline: Instant, promise: Promise<Resolved>) {
         let held = match self.check_floor(token.number.day()).and_then(|()| self.admit_read()) {
             Ok(held) => held,
             Err(error) => return promise.complete(Err(error)),
@@ -116,7 +116,7 @@ impl Core {
             return promise.complete(Err(Error::UnknownToken { token }));
         }
         let (has_turn, promise) = (AtomicBool::new(false), Mutex::new(Some(promise)));
-        let op = Arc::new(ResolveOp { token, deadline, held, has_turn, promise });
+        let op = Arc::new(ResolveOp { token, asker, deadline, held, has_turn, promise });
         let timed: Weak<ResolveOp> = Arc::downgrade(&op);
         self.watch_until(deadline, timed);
         if !self.take_turn(token.number, Arc::clone(&op) as Arc<dyn Turn>) {
@@ -142,6 +142,7 @@ impl Core {
 /// A resolve under way.
 struct ResolveOp {
     token: WriteToken,
+    asker: Asker,
     deadline: Instant,
     held: Held,
     has_turn: AtomicBool,
@@ -154,7 +155,7 @@ const GRACE: Duration = Duration::from_millis(100);
 impl ResolveOp {
     fn answer(&self, core: &Core, result: Result<Resolved, Error>) {
         if let Some(promise) = self.promise.lock().take() {
-            if result == Ok(Resolved::Applied) {
+            if (&result, self.asker) == (&Ok(Resolved::Applied), Asker::Caller) {
                 core.doubts.lock().swear(self.token.number);
             }
             let deliver = Deliver::Other(Box::new(move || promise.complete(result)));

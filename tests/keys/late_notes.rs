@@ -101,27 +101,39 @@ fn what_concerns_a_set_that_is_lost_for_good_is_settled() {
     }
 }
 
-/// Its copies are on one replica, and another is away: so whoever reads it writes it anew, under a newer version. Nobody asked for that.
+/// A number that was given up, on one replica of SET 8, another of which is away; and the order that stands in for it, in SET 7, which
+/// cannot be asked.
+fn given_up_and_away(bench: &Bench, with_key: bool) -> (OrderNumber, OrderNumber) {
+    let plain = |origin: Origin| if with_key { origin } else { Origin { request_key: None, unverified: vec![], ..origin } };
+    let first = bench.set(set(8)).number(today(), 500);
+    bench.set(set(8)).plant(&[0], first, FIRST, "once", plain(origin("k", "once", &[7])));
+    let second = bench.set(set(7)).number(today(), 500);
+    bench.set(set(7)).plant(&[0, 1, 2], second, FIRST, "once", plain(superseding(first, &[])));
+    bench.set(set(7)).leave();
+    bench.set(set(8)).gone[2].store(true, Ordering::SeqCst);
+    (first, second)
+}
+
+/// By another process, with all replicas.
+fn reopened(bench: &Bench, store: OrderStore) -> OrderStore {
+    drop(store);
+    bench.set(set(7)).come_back();
+    bench.set(set(8)).come_back();
+    bench.open()
+}
+
+/// Whoever reads it writes it anew, under a newer version. Nobody asked for that.
 #[test]
 fn a_number_that_was_only_read_before_its_note_was_heard_ends_all_the_same() {
     for with_key in [true, false] {
         let bench = formed();
-        let plain = |origin: Origin| if with_key { origin } else { Origin { request_key: None, unverified: vec![], ..origin } };
-        let first = bench.set(set(8)).number(today(), 500);
-        bench.set(set(8)).plant(&[0], first, FIRST, "once", plain(origin("k", "once", &[7])));
-        let second = bench.set(set(7)).number(today(), 500);
-        bench.set(set(7)).plant(&[0, 1, 2], second, FIRST, "once", plain(superseding(first, &[])));
-        bench.set(set(7)).leave();
-        bench.set(set(8)).gone[2].store(true, Ordering::SeqCst);
+        let (first, second) = given_up_and_away(&bench, with_key);
         let store = bench.open();
         let shown = ends(store.get(first)).expect("it is read").expect("it is there");
         assert!(shown.version > FIRST);
         assert_eq!(bench.set(set(8)).origin(first).copy_of, Some(FIRST));
-        drop(store);
 
-        bench.set(set(7)).come_back();
-        bench.set(set(8)).come_back();
-        let store = bench.open();
+        let store = reopened(&bench, store);
         until("nothing is left to be done", || reconciled(&store).is_clean());
         assert!(is_gone(&store, first) && !is_gone(&store, second), "with a key: {with_key}");
         if with_key {
@@ -134,21 +146,13 @@ fn a_number_that_was_only_read_before_its_note_was_heard_ends_all_the_same() {
 #[test]
 fn a_number_that_was_changed_before_its_note_was_heard_stays_and_raises_an_alarm() {
     let bench = formed();
-    let first = bench.set(set(8)).number(today(), 500);
-    bench.set(set(8)).plant(&[0], first, FIRST, "once", Origin::default());
-    let second = bench.set(set(7)).number(today(), 500);
-    bench.set(set(7)).plant(&[0, 1, 2], second, FIRST, "once", Origin { request_key: None, ..superseding(first, &[]) });
-    bench.set(set(7)).leave();
-    bench.set(set(8)).gone[2].store(true, Ordering::SeqCst);
+    let (first, second) = given_up_and_away(&bench, false);
     let store = bench.open();
     let shown = ends(store.get(first)).expect("it is read").expect("it is there");
     let version = ends(store.update(first, shown.version, "changed")).expect("it is changed");
     assert_eq!(bench.set(set(8)).held(0, first).expect("it is there").origin, None, "no copy any more");
-    drop(store);
 
-    bench.set(set(7)).come_back();
-    bench.set(set(8)).come_back();
-    let store = bench.open();
+    let store = reopened(&bench, store);
     until("there is an alarm", || reconciled(&store).alarms == [Alarm::Alive { number: first, version }]);
     assert!(!is_gone(&store, first) && !is_gone(&store, second));
 }
@@ -157,12 +161,7 @@ fn a_number_that_was_changed_before_its_note_was_heard_stays_and_raises_an_alarm
 #[test]
 fn what_resolve_said_before_a_note_was_heard_stays_and_raises_an_alarm() {
     let bench = formed();
-    let first = bench.set(set(8)).number(today(), 500);
-    bench.set(set(8)).plant(&[0], first, FIRST, "once", Origin::default());
-    let second = bench.set(set(7)).number(today(), 500);
-    bench.set(set(7)).plant(&[0, 1, 2], second, FIRST, "once", Origin { request_key: None, ..superseding(first, &[]) });
-    bench.set(set(7)).leave();
-    bench.set(set(8)).gone[2].store(true, Ordering::SeqCst);
+    let (first, _) = given_up_and_away(&bench, false);
     let store = bench.open();
     let token = format!("{first}@{FIRST}").parse().expect("a token");
     assert_eq!(ends(store.resolve(token)), Ok(Resolved::Applied));

@@ -3,7 +3,7 @@
 use ordermint::{CreateOptions, OrderNumber, OrderStore, Placed};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
@@ -31,8 +31,8 @@ struct Shared {
 pub(crate) struct Told {
     /// Each with its payload.
     pub(crate) placed: Vec<(OrderNumber, u64)>,
-    /// Numbers that were given up.
-    pub(crate) superseded: Vec<OrderNumber>,
+    /// Numbers that were given up, and when their creates were called.
+    pub(crate) superseded: Vec<(OrderNumber, Instant)>,
     /// Errors, each with its payload.
     pub(crate) failed: Vec<(u64, String)>,
 }
@@ -68,13 +68,13 @@ impl Callers {
 
 async fn call_until_stopped(store: OrderStore, shared: Arc<Shared>) {
     while !shared.stop.load(Ordering::Relaxed) {
-        let nr = shared.sent.fetch_add(1, Ordering::Relaxed);
+        let (nr, began) = (shared.sent.fetch_add(1, Ordering::Relaxed), Instant::now());
         let answer = store.create_with(payload(nr), CreateOptions::new().deadline(DEADLINE)).await;
         let mut told = shared.told.lock();
         match answer {
             Ok(Placed { number, superseded, .. }) => {
                 told.placed.push((number, nr));
-                told.superseded.extend(superseded);
+                told.superseded.extend(superseded.into_iter().map(|number| (number, began)));
             }
             Err(error) => told.failed.push((nr, error.to_string())),
         }

@@ -203,7 +203,9 @@ fn one_that_cannot_return_says_why_within_the_time_and_can_try_again() {
     );
     assert!(matches!(store.take_out_replica(bench.set, 1), Err(Error::WrongState { .. })));
     assert_eq!(comes_to(&store, 1), ReplicaState::Out);
-    assert!(reason(&store, 1).contains("hung"), "{}", reason(&store, 1));
+    // On a busy machine the time is up before it is seen to hang.
+    let why = reason(&store, 1);
+    assert!(why.contains("hung") || why.contains("no answer within 300 ms"), "{why}");
     create_some(&store, "goes on", 10, &mut acknowledged);
     bench.release_all();
     returns(&store, 1);

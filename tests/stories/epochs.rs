@@ -1,11 +1,9 @@
 //! Coordinators come and go: one at a time, versions grow, no sequence comes back.
 
 use crate::bench::*;
-use bytes::Bytes;
 use ordermint::testing::ManualClock;
 use ordermint::{
-    Applied, Chunk, Day, Error, Group, Identity, Lookup, Marks, MemoryReplica, Noted, OrderNumber, OrderStore, RangeDigest,
-    Replica, ReplicaError, ReplicaState, ScanLimit, SetConfig, Standing,
+    Day, Error, Identity, Marks, MemoryReplica, OrderStore, Replica, ReplicaError, ReplicaState, SetConfig, Standing,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -125,51 +123,10 @@ impl Replica for RolledBack {
         let marks = self.inner.marks();
         if self.back.load(Ordering::SeqCst) { Marks { own: 1, ..marks } } else { marks }
     }
-    fn form(&self, identity: &Identity) -> Result<(), ReplicaError> {
-        self.inner.form(identity)
-    }
-    fn claim(&self, epoch: u32) -> Result<(), ReplicaError> {
-        self.inner.claim(epoch)
-    }
     fn epoch(&self) -> u32 {
         self.inner.epoch()
     }
-    fn banish(&self, reason: &str) -> Result<(), ReplicaError> {
-        self.inner.banish(reason)
-    }
-    fn readmit(&self, group: u64) -> Result<(), ReplicaError> {
-        self.inner.readmit(group)
-    }
-    fn apply(&self, group: &Group) -> Result<Applied, ReplicaError> {
-        self.inner.apply(group)
-    }
-    fn get(&self, number: OrderNumber) -> Result<Lookup, ReplicaError> {
-        self.inner.get(number)
-    }
-    fn scan(&self, day: Day, after: Option<OrderNumber>, limit: ScanLimit) -> Result<Chunk, ReplicaError> {
-        self.inner.scan(day, after, limit)
-    }
-    fn digest(&self, day: Day, range: u32, below_epoch: u32) -> Result<RangeDigest, ReplicaError> {
-        self.inner.digest(day, range, below_epoch)
-    }
-    fn keyed(&self, key: &[u8], since: Day) -> Result<Vec<OrderNumber>, ReplicaError> {
-        self.inner.keyed(key, since)
-    }
-    fn noted(&self, after: Option<OrderNumber>, limit: usize) -> Result<Vec<Noted>, ReplicaError> {
-        self.inner.noted(after, limit)
-    }
-    fn days(&self) -> Result<Vec<Day>, ReplicaError> {
-        self.inner.days()
-    }
-    fn meta(&self, key: &str) -> Result<Option<Bytes>, ReplicaError> {
-        self.inner.meta(key)
-    }
-    fn meta_with_prefix(&self, prefix: &str) -> Result<Vec<(String, Bytes)>, ReplicaError> {
-        self.inner.meta_with_prefix(prefix)
-    }
-    fn close(&self) -> Result<(), ReplicaError> {
-        self.inner.close()
-    }
+    pass_on_the_rest!();
 }
 
 #[test]

@@ -2,8 +2,7 @@
 
 use crate::bench::*;
 use ordermint::{
-    Applied, Chunk, Clock, Day, Error, Group, Identity, Lookup, Marks, MemoryReplica, Noted, OrderNumber, OrderStore,
-    RangeDigest, Replica, ReplicaError, ReplicaState, ScanLimit, SetConfig, SetId, Standing,
+    Clock, Error, Marks, MemoryReplica, OrderStore, Replica, ReplicaError, ReplicaState, SetConfig, SetId, Standing,
 };
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -46,52 +45,11 @@ impl Replica for Touchy {
         self.asked(Asked::Marks);
         self.inner.marks()
     }
-    fn form(&self, identity: &Identity) -> Result<(), ReplicaError> {
-        self.inner.form(identity)
-    }
-    fn claim(&self, epoch: u32) -> Result<(), ReplicaError> {
-        self.inner.claim(epoch)
-    }
     fn epoch(&self) -> u32 {
         self.asked(Asked::Epoch);
         self.inner.epoch()
     }
-    fn banish(&self, reason: &str) -> Result<(), ReplicaError> {
-        self.inner.banish(reason)
-    }
-    fn readmit(&self, group: u64) -> Result<(), ReplicaError> {
-        self.inner.readmit(group)
-    }
-    fn apply(&self, group: &Group) -> Result<Applied, ReplicaError> {
-        self.inner.apply(group)
-    }
-    fn get(&self, number: OrderNumber) -> Result<Lookup, ReplicaError> {
-        self.inner.get(number)
-    }
-    fn scan(&self, day: Day, after: Option<OrderNumber>, limit: ScanLimit) -> Result<Chunk, ReplicaError> {
-        self.inner.scan(day, after, limit)
-    }
-    fn digest(&self, day: Day, range: u32, below_epoch: u32) -> Result<RangeDigest, ReplicaError> {
-        self.inner.digest(day, range, below_epoch)
-    }
-    fn keyed(&self, key: &[u8], since: Day) -> Result<Vec<OrderNumber>, ReplicaError> {
-        self.inner.keyed(key, since)
-    }
-    fn noted(&self, after: Option<OrderNumber>, limit: usize) -> Result<Vec<Noted>, ReplicaError> {
-        self.inner.noted(after, limit)
-    }
-    fn days(&self) -> Result<Vec<Day>, ReplicaError> {
-        self.inner.days()
-    }
-    fn meta(&self, key: &str) -> Result<Option<bytes::Bytes>, ReplicaError> {
-        self.inner.meta(key)
-    }
-    fn meta_with_prefix(&self, prefix: &str) -> Result<Vec<(String, bytes::Bytes)>, ReplicaError> {
-        self.inner.meta_with_prefix(prefix)
-    }
-    fn close(&self) -> Result<(), ReplicaError> {
-        self.inner.close()
-    }
+    pass_on_the_rest!();
 }
 
 /// Opens a store over these, of which the second is touchy.

@@ -143,8 +143,8 @@ pub use order::{
 };
 pub use pending::Pending;
 pub use replica::{
-    Applied, Chunk, Damage, Group, GroupFull, Identity, Kind, Lookup, Marks, MemoryReplica, Noted, Origin, RangeDigest, Record,
-    RecordError, Replica, ReplicaError, RequestKey, ScanLimit, Scanned, SledReplica, Standing, Version, Write,
+    Applied, Chunk, Damage, Group, GroupFull, Identity, KeyUse, Kind, Lookup, Marks, MemoryReplica, Noted, Origin, RangeDigest,
+    Record, RecordError, Replica, ReplicaError, RequestKey, ScanLimit, Scanned, SledReplica, Standing, Version, Write,
 };
 pub use set::{Change, Compared, Modified, Order, Page, Placed, ReplicaState, ReplicaStatus, Resolved};
 pub use store::{

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use ordermint::testing::conformance::{self, Place};
 use ordermint::testing::{FaultControl, Faulty};
 use ordermint::{
-    Applied, Chunk, Day, Group, Identity, Kind, Lookup, Marks, MemoryReplica, Noted, OrderNumber, RangeDigest, Replica,
+    Applied, Chunk, Day, Group, Identity, KeyUse, Kind, Lookup, Marks, MemoryReplica, Noted, OrderNumber, RangeDigest, Replica,
     ReplicaError, ScanLimit, Scanned, Standing,
 };
 use std::collections::BTreeMap;
@@ -85,6 +85,9 @@ enum Bug {
     DropsOrigins,
     TakesKeysForTheirBeginnings,
     LooksKeysUpOnAllDays,
+    TellsKeysOfAllDays,
+    TellsKeysInTheOrderOfTheirBytes,
+    TellsEachKeyOnce,
     KnowsNoKeyOfWhatIsRefused,
     TellsNoNotesOfKeyedOrders,
     TellsNotesOfTheFirstDayOnly,
@@ -139,6 +142,9 @@ const BUGS: &[(Bug, &[&str])] = &[
     (Bug::DropsOrigins, &["an_origin_is_held_with_its_record"]),
     (Bug::TakesKeysForTheirBeginnings, &["a_request_key_leads_to_all_its_numbers_and_to_no_others"]),
     (Bug::LooksKeysUpOnAllDays, &["a_request_key_is_looked_up_from_a_day_on"]),
+    (Bug::TellsKeysOfAllDays, &["request_keys_are_told_page_by_page_over_all_days"]),
+    (Bug::TellsKeysInTheOrderOfTheirBytes, &["request_keys_are_told_page_by_page_over_all_days"]),
+    (Bug::TellsEachKeyOnce, &["request_keys_are_told_page_by_page_over_all_days"]),
     (Bug::KnowsNoKeyOfWhatIsRefused, &["a_key_of_a_write_that_is_refused_or_held_already_is_known"]),
     (Bug::TellsNoNotesOfKeyedOrders, &["notes_are_told_as_their_records_stand"]),
     (Bug::TellsNotesOfTheFirstDayOnly, &["notes_are_told_page_by_page_over_all_days"]),
@@ -401,6 +407,19 @@ impl Replica for Buggy {
             _ => {}
         }
         Ok(numbers)
+    }
+
+    fn keys(&self, since: Day, after: Option<&KeyUse>, limit: usize) -> Result<Vec<KeyUse>, ReplicaError> {
+        let since = if self.bug == Bug::TellsKeysOfAllDays { Day::MIN } else { since };
+        let mut uses = self.inner.keys(since, after, limit)?;
+        match self.bug {
+            Bug::TellsKeysInTheOrderOfTheirBytes => {
+                uses.sort_by(|one, other| (&one.key, one.number).cmp(&(&other.key, other.number)));
+            }
+            Bug::TellsEachKeyOnce => uses.dedup_by(|one, other| one.key == other.key),
+            _ => {}
+        }
+        Ok(uses)
     }
 
     fn noted(&self, after: Option<OrderNumber>, limit: usize) -> Result<Vec<Noted>, ReplicaError> {

@@ -319,7 +319,7 @@ fn reconcile_names_a_number_that_was_given_up_and_changed_since_and_touches_neit
     // It says so each time, as nothing is done about it.
     for _ in 0..2 {
         let ran = orderctl(["reconcile", "--data", text(&home)], b"").expect(1);
-        let counts = "notes 1 voided 0 open 0 unverified 0 unreachable 0 alarms 1";
+        let counts = "notes 1 keys 0 voided 0 open 0 unverified 0 undecided 0 unreachable 0 alarms 1";
         assert_eq!((ran.out(), ran.err()), (format!("{counts}\nalarm: {alarm}\n"), String::new()));
         let ran = orderctl(["reconcile", "--json", "--data", text(&home)], b"").expect(1);
         let told: serde_json::Value = serde_json::from_slice(&ran.stdout).expect("JSON");

@@ -53,6 +53,8 @@ fn for_machines(report: &Reconciled) -> Value {
         "open": open,
         "open_count": report.open_count,
         "unverified": report.unverified,
+        "keys": report.keys,
+        "undecided": report.undecided,
         "unreachable": unreachable,
         "alarms": report.alarms.iter().map(alarm_for_machines).collect::<Vec<_>>(),
         "cancelled": report.cancelled,
@@ -61,10 +63,11 @@ fn for_machines(report: &Reconciled) -> Value {
 
 /// A line of counts, and then one for each thing that is left.
 fn for_people(report: &Reconciled) -> Vec<String> {
-    let Reconciled { notes, voided, open_count, unverified, .. } = report;
+    let Reconciled { notes, keys, voided, open_count, unverified, undecided, .. } = report;
     let (unreachable, alarms) = (report.unreachable.len(), report.alarms.len());
     let mut lines = vec![format!(
-        "notes {notes} voided {voided} open {open_count} unverified {unverified} unreachable {unreachable} alarms {alarms}"
+        "notes {notes} keys {keys} voided {voided} open {open_count} unverified {unverified} undecided {undecided} unreachable \
+         {unreachable} alarms {alarms}"
     )];
     lines.extend(report.open.iter().map(|number| format!("open {number}: given up, and not yet void on all replicas")));
     let unnamed = open_count.saturating_sub(report.open.len() as u64);
@@ -74,7 +77,14 @@ fn for_people(report: &Reconciled) -> Vec<String> {
     if *unverified > 0 {
         lines.push(format!("unverified: {unverified} orders, of whose request key a SET still cannot be asked"));
     }
-    lines.extend(report.unreachable.iter().map(|set| format!("unreachable set {set}: could not tell all of its notes")));
+    if *undecided > 0 {
+        lines.push(format!(
+            "undecided: {undecided} request keys that name several orders, and a SET cannot be asked or they are in use"
+        ));
+    }
+    lines.extend(
+        report.unreachable.iter().map(|set| format!("unreachable set {set}: could not tell all of its notes and request keys")),
+    );
     lines.extend(report.alarms.iter().map(|alarm| format!("alarm: {alarm}")));
     if report.cancelled {
         lines.push("cancelled: not everything was looked at".into());

@@ -2,8 +2,8 @@
 
 use super::record::{Header, Record, Version};
 use super::{
-    Applied, Chunk, Damage, Group, Identity, Lookup, Marks, Noted, RangeDigest, Replica, ReplicaError, ScanLimit, Scanned,
-    Standing,
+    Applied, Chunk, Damage, Group, Identity, KeyUse, Lookup, Marks, Noted, RangeDigest, Replica, ReplicaError, ScanLimit,
+    Scanned, Standing,
 };
 use crate::config::OpenReplica;
 use crate::order::{Day, OrderNumber, SetId};
@@ -50,7 +50,7 @@ struct Memory {
     meta: BTreeMap<String, Bytes>,
     records: BTreeMap<OrderNumber, Held>,
     /// Which numbers were written with a request key.
-    keys: BTreeSet<(Bytes, OrderNumber)>,
+    keys: BTreeSet<KeyUse>,
     /// Numbers whose records came with something to look at again.
     notes: BTreeSet<OrderNumber>,
 }
@@ -188,9 +188,16 @@ impl Replica for MemoryReplica {
 
     fn keyed(&self, key: &[u8], since: Day) -> Result<Vec<OrderNumber>, ReplicaError> {
         self.opened()?;
-        let from = (Bytes::copy_from_slice(key), *whole(since).start());
+        let from = KeyUse { key: Bytes::copy_from_slice(key), number: *whole(since).start() };
         let memory = self.memory.read();
-        Ok(memory.keys.range(from..).take_while(|(named, _)| named == key).map(|(_, number)| *number).collect())
+        Ok(memory.keys.range(from..).take_while(|used| used.key == key).map(|used| used.number).collect())
+    }
+
+    fn keys(&self, since: Day, after: Option<&KeyUse>, limit: usize) -> Result<Vec<KeyUse>, ReplicaError> {
+        self.opened()?;
+        let memory = self.memory.read();
+        let above = memory.keys.range((after.map_or(Unbounded, Excluded), Unbounded));
+        Ok(above.filter(|used| used.number.day() >= since).take(limit).cloned().collect())
     }
 
     fn noted(&self, after: Option<OrderNumber>, limit: usize) -> Result<Vec<Noted>, ReplicaError> {
@@ -248,7 +255,7 @@ impl Memory {
         for write in group.writes() {
             let Some(origin) = write.origin() else { continue };
             if let Some(request) = &origin.request_key {
-                self.keys.insert((request.key.clone(), write.number()));
+                self.keys.insert(KeyUse { key: request.key.clone(), number: write.number() });
             }
             if origin.is_noted() {
                 self.notes.insert(write.number());

@@ -17,7 +17,7 @@ pub use self::record::{Kind, Record, RecordError, Version};
 pub use self::sled::SledReplica;
 pub(crate) use self::sled::{open_sled, peek_identity};
 pub use self::values::{
-    Applied, Chunk, Damage, Identity, Lookup, Marks, Noted, RangeDigest, ReplicaError, ScanLimit, Scanned, Standing,
+    Applied, Chunk, Damage, Identity, KeyUse, Lookup, Marks, Noted, RangeDigest, ReplicaError, ScanLimit, Scanned, Standing,
 };
 
 use crate::order::{Day, OrderNumber};
@@ -40,7 +40,7 @@ use bytes::Bytes;
 /// 7. A group whose epoch is below the claimed one is refused with [`ReplicaError::Fenced`] before anything is written.
 /// 8. `scan` yields numbers in ascending order, without gaps below [`Chunk::upto`].
 /// 9. `digest` depends on the set of (number, version, generation, bytes) alone, not on the order or the form in which they came.
-/// 10. `keyed` and `noted` lead to every record that came with a write `apply` has answered `Ok` to, refused or not, and that has
+/// 10. `keyed`, `keys` and `noted` lead to every record that came with a write `apply` has answered `Ok` to, refused or not, and that has
 ///     an [`Origin`] which names the key, supersedes numbers or names SETs that were not asked. They are derived from the records and
 ///     durable with them. What they lead to may be outdated, or still be on its way to the disk: the record itself says what holds.
 /// 11. No method panics on damaged bytes. (The store survives it when one does: the replica is then out.)
@@ -110,6 +110,13 @@ pub trait Replica: Send + Sync + 'static {
     /// # Errors
     /// When nothing can be said, or not of all of these days.
     fn keyed(&self, key: &[u8], since: Day) -> Result<Vec<OrderNumber>, ReplicaError>;
+
+    /// At most `limit` uses of request keys by numbers of `since` and later days, ascending from above `after`, in the order of [`KeyUse`];
+    /// less only where there are no more. See clause 10.
+    ///
+    /// # Errors
+    /// When nothing can be said, or not of all of these days.
+    fn keys(&self, since: Day, after: Option<&KeyUse>, limit: usize) -> Result<Vec<KeyUse>, ReplicaError>;
 
     /// At most `limit` orders, ascending over all days from above `after`, whose records say that they supersede other numbers or that
     /// SETs were not asked, as they stand here; less only where there are no more. See clause 10.

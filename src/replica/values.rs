@@ -3,6 +3,8 @@
 use super::origin::{Origin, RequestKey};
 use super::record::{Record, Version};
 use crate::order::{Day, OrderNumber, SetId};
+use bytes::Bytes;
+use std::cmp::Ordering;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -107,6 +109,29 @@ impl Noted {
         };
         let Origin { request_key, supersedes, unverified, .. } = Arc::unwrap_or_clone(origin);
         Some(Noted { number, supersedes, unverified, request_key })
+    }
+}
+
+/// A number that was written with a request key, as [`Replica::keys`](super::Replica::keys) tells of it. Ordered by the length of the key,
+/// then by its bytes, then by the number.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct KeyUse {
+    /// The request key.
+    pub key: Bytes,
+    /// The number; one key may name several.
+    pub number: OrderNumber,
+}
+
+impl Ord for KeyUse {
+    fn cmp(&self, other: &KeyUse) -> Ordering {
+        let rank = |used: &KeyUse| used.key.len();
+        rank(self).cmp(&rank(other)).then_with(|| self.key.cmp(&other.key)).then(self.number.cmp(&other.number))
+    }
+}
+
+impl PartialOrd for KeyUse {
+    fn partial_cmp(&self, other: &KeyUse) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 

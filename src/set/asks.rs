@@ -4,7 +4,7 @@ use super::{Order, Placed};
 use crate::error::Error;
 use crate::order::{OrderNumber, SetId};
 use crate::pending::Promise;
-use crate::replica::{Draft, Noted, Origin, RequestKey, Version};
+use crate::replica::{Draft, Origin, RequestKey, Version};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -143,12 +143,12 @@ pub(crate) trait Listener: Send + Sync {
     fn alternatives(&self) -> u64;
 }
 
-/// Some of the orders of a SET that say that something is still to be done about others.
-pub(crate) struct NotedPage {
+/// Some of what the indexes of a SET tell.
+pub(crate) struct IndexPage<E, P> {
     /// In ascending order.
-    pub(crate) notes: Vec<Noted>,
+    pub(crate) entries: Vec<E>,
     /// Where the next page goes on; `None` at the end.
-    pub(crate) next: Option<OrderNumber>,
+    pub(crate) next: Option<P>,
 }
 
 /// An order that a request key names, in one SET.

@@ -8,7 +8,7 @@ mod status;
 pub use answers::{Modified, Order, Page, Placed, Resolved};
 pub use asks::Change;
 pub(crate) use asks::{
-    Asker, Caller, Creation, Edit, Ending, FailedCreate, Keyed, Listener, NotedPage, Reading, Strength, Trail,
+    Asker, Caller, Creation, Edit, Ending, FailedCreate, IndexPage, Keyed, Listener, Reading, Strength, Trail,
 };
 pub(crate) use status::ShardStatus;
 pub use status::{Compared, ReplicaState, ReplicaStatus};
@@ -16,7 +16,7 @@ pub use status::{Compared, ReplicaState, ReplicaStatus};
 use crate::error::{Error, WriteToken};
 use crate::order::{Day, OrderNumber, SetId};
 use crate::pending::{Pending, Promise};
-use crate::replica::{Origin, Version};
+use crate::replica::{KeyUse, Noted, Origin, Version};
 use bytes::Bytes;
 use std::fmt;
 use std::sync::Arc;
@@ -50,7 +50,19 @@ pub(crate) trait Shard: Send + Sync + fmt::Debug {
     fn end(&self, number: OrderNumber, version: Version, deadline: Instant, promise: Promise<Ending>);
 
     /// Up to `limit` of the orders above `after` that say that something is still to be done about others.
-    fn noted(&self, after: Option<OrderNumber>, limit: usize, deadline: Instant, promise: Promise<NotedPage>);
+    fn noted(&self, after: Option<OrderNumber>, limit: usize, deadline: Instant, promise: Promise<IndexPage<Noted, OrderNumber>>);
+
+    /// Up to `limit` uses of request keys by orders of `since` and later days, above `after`: whatever some replica says, whether there is
+    /// still an order or not.
+    fn keys(
+        &self,
+        since: Day,
+        after: Option<KeyUse>,
+        limit: usize,
+        deadline: Instant,
+        promise: Promise<IndexPage<KeyUse, KeyUse>>,
+    );
+
     /// The orders of `since` and later days that a request key names here, ascending; without the void ones and those that were
     /// given up. What is told is what some replica holds: it may be on fewer than W, and is still to be read. But no order
     /// that was acknowledged before the call is left out.
@@ -96,6 +108,9 @@ pub(crate) trait Shard: Send + Sync + fmt::Debug {
     fn days(&self, deadline: Instant) -> Pending<Vec<Day>>;
 
     fn status(&self) -> ShardStatus;
+
+    /// Another value each time a replica begins to be asked, or is not asked any more.
+    fn membership(&self) -> (u32, u16);
 
     /// Answers once the replicas were compared after open.
     fn compared(&self) -> Pending<Compared>;

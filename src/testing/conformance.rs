@@ -131,6 +131,7 @@ pub fn clauses() -> &'static [Clause] {
             an_origin_is_held_with_its_record,
             a_request_key_leads_to_all_its_numbers_and_to_no_others,
             a_request_key_is_looked_up_from_a_day_on,
+            request_keys_are_told_page_by_page_over_all_days,
             a_key_of_a_write_that_is_refused_or_held_already_is_known,
             notes_are_told_as_their_records_stand,
             notes_are_told_page_by_page_over_all_days;

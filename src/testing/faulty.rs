@@ -7,7 +7,8 @@ pub use self::switches::Faults;
 use self::switches::{Lie, asked_for, failed, here};
 use crate::order::{Day, OrderNumber};
 use crate::replica::{
-    Applied, Chunk, Group, Identity, Lookup, Marks, Noted, RangeDigest, Replica, ReplicaError, ScanLimit, Scanned, Standing,
+    Applied, Chunk, Group, Identity, KeyUse, Lookup, Marks, Noted, RangeDigest, Replica, ReplicaError, ScanLimit, Scanned,
+    Standing,
 };
 use bytes::Bytes;
 use std::fmt;
@@ -116,6 +117,14 @@ impl Replica for Faulty {
         let mut numbers = self.inner.keyed(key, since)?;
         numbers.retain(|number| self.faults.lie(*number) != Some(Lie::Absent));
         Ok(numbers)
+    }
+
+    fn keys(&self, since: Day, after: Option<&KeyUse>, limit: usize) -> Result<Vec<KeyUse>, ReplicaError> {
+        self.begin_read("keys")?;
+        let mut uses = self.inner.keys(since, after, limit.saturating_add(self.faults.lies()))?;
+        uses.retain(|used| self.faults.lie(used.number) != Some(Lie::Absent));
+        uses.truncate(limit);
+        Ok(uses)
     }
 
     fn noted(&self, after: Option<OrderNumber>, limit: usize) -> Result<Vec<Noted>, ReplicaError> {
@@ -273,11 +282,14 @@ mod tests {
             noted.push(Write::new(number(at), &record, true)).expect("room");
         }
         honest.apply(&noted).expect("applied");
-        faults.fail_reads(2);
-        assert!(faulty.keyed(b"key", Day::MIN).is_err() && faulty.noted(None, 9).is_err());
+        faults.fail_reads(3);
+        assert!(
+            faulty.keyed(b"key", Day::MIN).is_err() && faulty.noted(None, 9).is_err() && faulty.keys(Day::MIN, None, 9).is_err()
+        );
         assert_eq!(faulty.keyed(b"key", Day::MIN), honest.keyed(b"key", Day::MIN));
         assert_eq!(faulty.noted(None, 9), honest.noted(None, 9));
-        assert_eq!(faults.reads(), 4);
+        assert_eq!(faulty.keys(Day::MIN, None, 9), honest.keys(Day::MIN, None, 9));
+        assert_eq!(faults.reads(), 6);
         faults.forget(number(2));
         faults.damage_reads_of(number(3));
         assert_eq!(faulty.keyed(b"key", Day::MIN), Ok([1, 3, 4].map(number).to_vec()));

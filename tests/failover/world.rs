@@ -319,7 +319,7 @@ fn live_through(seed: u64) {
         ];
         eprintln!("world {seed}, {lives} lives: {told:?}");
     }
-    is_as_told(&world, &store, &mut history);
+    is_as_told(&world, &store, &mut history, rng.bool());
 }
 
 #[test]

@@ -10,3 +10,4 @@ mod on_disk;
 mod reconcile;
 mod repeats;
 mod unverified;
+mod walk;

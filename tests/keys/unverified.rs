@@ -153,7 +153,7 @@ fn two_orders_that_know_nothing_of_each_other_are_left_to_the_operator() {
 }
 
 #[test]
-fn what_surfaces_under_a_newer_order_on_its_set_becomes_void() {
+fn a_create_ends_what_surfaced_under_the_order_that_it_repeats() {
     let bench = Bench::new(&[7]);
     let seven = bench.set(set(7));
     drop(bench.open());

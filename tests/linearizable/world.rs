@@ -3,8 +3,8 @@
 use crate::tally::Tally;
 use ordermint::testing::{FaultControl, Faulty};
 use ordermint::{
-    Applied, Chunk, Day, Group, Identity, Lookup, Marks, MemoryReplica, Noted, OrderNumber, OrderStore, Quorum, RangeDigest,
-    Replica, ReplicaError, ReplicaState, ReplicaStatus, ScanLimit, SetConfig, SetId, Standing, Version,
+    Applied, Chunk, Day, Group, Identity, KeyUse, Lookup, Marks, MemoryReplica, Noted, OrderNumber, OrderStore, Quorum,
+    RangeDigest, Replica, ReplicaError, ReplicaState, ReplicaStatus, ScanLimit, SetConfig, SetId, Standing, Version,
 };
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -248,6 +248,10 @@ impl Replica for Mortal {
 
     fn keyed(&self, key: &[u8], since: Day) -> Result<Vec<OrderNumber>, ReplicaError> {
         self.alive(|replica| replica.keyed(key, since))
+    }
+
+    fn keys(&self, since: Day, after: Option<&KeyUse>, limit: usize) -> Result<Vec<KeyUse>, ReplicaError> {
+        self.alive(|replica| replica.keys(since, after, limit))
     }
 
     fn noted(&self, after: Option<OrderNumber>, limit: usize) -> Result<Vec<Noted>, ReplicaError> {

@@ -40,6 +40,14 @@ macro_rules! pass_on_the_rest {
         fn keyed(&self, key: &[u8], since: ordermint::Day) -> Result<Vec<ordermint::OrderNumber>, ordermint::ReplicaError> {
             self.inner.keyed(key, since)
         }
+        fn keys(
+            &self,
+            since: ordermint::Day,
+            after: Option<&ordermint::KeyUse>,
+            limit: usize,
+        ) -> Result<Vec<ordermint::KeyUse>, ordermint::ReplicaError> {
+            self.inner.keys(since, after, limit)
+        }
         fn noted(
             &self,
             after: Option<ordermint::OrderNumber>,

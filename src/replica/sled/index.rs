@@ -19,10 +19,11 @@
 
 use super::SledReplica;
 use super::day::DayStore;
-use super::engine::{Database, Tree};
+use super::engine::{Cursor, Database, Tree};
 use crate::order::{Day, OrderNumber};
 use crate::replica::origin::REQUEST_KEY_BYTES_MAX;
-use crate::replica::{Noted, Origin, RangeDigest, ReplicaError};
+use crate::replica::{KeyUse, Noted, Origin, RangeDigest, ReplicaError};
+use bytes::Bytes;
 use parking_lot::Mutex;
 use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
@@ -126,6 +127,18 @@ impl Index {
         Ok(())
     }
 
+    /// What was used above `after`, which may be of another day.
+    fn keys(&self, day: &Arc<DayStore>, after: Option<&KeyUse>) -> Result<Option<Uses>, ReplicaError> {
+        let Some(trees) = self.trees.get() else { return Ok(None) };
+        let from = after.map_or_else(Vec::new, |after| key_of(&after.key, after.number));
+        let mut uses = Uses { day: Arc::clone(day), entries: trees.keys.from(&from), next: None };
+        uses.step()?;
+        if after.is_some() && uses.next.as_ref() == after {
+            uses.step()?;
+        }
+        Ok(Some(uses))
+    }
+
     /// Calls `visit` with the numbers that have a note, ascending from `from` on, until it says no.
     pub(super) fn noted(
         &self,
@@ -145,6 +158,23 @@ impl Index {
     }
 }
 
+/// The uses of request keys on one day, in their order.
+struct Uses {
+    day: Arc<DayStore>,
+    entries: Cursor,
+    next: Option<KeyUse>,
+}
+
+impl Uses {
+    fn step(&mut self) -> Result<Option<KeyUse>, ReplicaError> {
+        let next = match self.entries.next()? {
+            None => None,
+            Some((entry, value)) => Some(used(&self.day, &entry, &value)?),
+        };
+        Ok(std::mem::replace(&mut self.next, next))
+    }
+}
+
 impl SledReplica {
     /// See [`Replica::keyed`](crate::replica::Replica::keyed).
     pub(super) fn keyed_since(&self, key: &[u8], since: Day) -> Result<Vec<OrderNumber>, ReplicaError> {
@@ -153,6 +183,22 @@ impl SledReplica {
             store.index.keyed(&store, key, &mut numbers)?;
         }
         Ok(numbers)
+    }
+
+    /// See [`Replica::keys`](crate::replica::Replica::keys).
+    pub(super) fn keys_above(&self, since: Day, after: Option<&KeyUse>, limit: usize) -> Result<Vec<KeyUse>, ReplicaError> {
+        let mut days = Vec::new();
+        for store in self.days_from(since)? {
+            days.extend(store.index.keys(&store, after)?);
+        }
+        let mut found = Vec::new();
+        while found.len() < limit {
+            // There are as many days as are kept: a few.
+            let first = days.iter_mut().filter(|day| day.next.is_some()).min_by(|one, other| one.next.cmp(&other.next));
+            let Some(first) = first else { break };
+            found.extend(first.step()?);
+        }
+        Ok(found)
     }
 
     /// See [`Replica::noted`](crate::replica::Replica::noted).
@@ -183,6 +229,16 @@ impl SledReplica {
             Some(day) => Err(ReplicaError::Day { day: *day, reason: "its database is missing".into() }),
         }
     }
+}
+
+/// What an entry of the tree of keys says.
+fn used(day: &DayStore, entry: &[u8], value: &[u8]) -> Result<KeyUse, ReplicaError> {
+    check(day, entry, value)?;
+    let key_and_number = entry.split_first().and_then(|(length, rest)| rest.split_at_checked(usize::from(*length)));
+    let Some((key, number)) = key_and_number else {
+        return Err(ReplicaError::Day { day: day.day, reason: "an entry of its index is too short".into() });
+    };
+    Ok(KeyUse { key: Bytes::copy_from_slice(key), number: day.sound_number_of(number)? })
 }
 
 fn prefix_of(key: &[u8]) -> Vec<u8> {

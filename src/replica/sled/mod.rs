@@ -52,8 +52,8 @@ use self::superblock_file::SuperblockFile;
 use crate::config::OpenReplica;
 use crate::order::{Day, OrderNumber, SetId};
 use crate::replica::{
-    Applied, Chunk, Damage, Group, Identity, Lookup, Marks, Noted, RangeDigest, Replica, ReplicaError, ScanLimit, Scanned,
-    Standing,
+    Applied, Chunk, Damage, Group, Identity, KeyUse, Lookup, Marks, Noted, RangeDigest, Replica, ReplicaError, ScanLimit,
+    Scanned, Standing,
 };
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
@@ -398,6 +398,11 @@ impl Replica for SledReplica {
 
     fn keyed(&self, key: &[u8], since: Day) -> Result<Vec<OrderNumber>, ReplicaError> {
         self.reading(|| self.keyed_since(key, since))
+    }
+
+    fn keys(&self, since: Day, after: Option<&KeyUse>, limit: usize) -> Result<Vec<KeyUse>, ReplicaError> {
+        after.map_or(Ok(()), |after| self.check_set(after.number))?;
+        self.reading(|| self.keys_above(since, after, limit))
     }
 
     fn noted(&self, after: Option<OrderNumber>, limit: usize) -> Result<Vec<Noted>, ReplicaError> {

@@ -1,7 +1,7 @@
 //! Does what was decided about a create with a key: places an order, tells the one that stands, ends those that gave way to it.
 
 use super::decide::{Verdict, decide};
-use super::{Doubtful, Request, View};
+use super::{Doubtful, Purpose, Request, View, Wanted};
 use crate::error::Error;
 use crate::order::{OrderNumber, SetId};
 use crate::pending::Promise;
@@ -20,8 +20,12 @@ const _: () = assert!(EARLIER_MAX + 3 <= SUPERSEDES_MAX);
 impl Inner {
     /// Decides what to do, and begins it.
     pub(super) fn judge(self: &Arc<Inner>, mut request: Box<Request>, view: View) {
-        let Request { key, strict, .. } = &*request;
-        let verdict = decide(&view.finds, &view.unasked, key, *strict, self.settings.request_key_days);
+        let (key, strict) = match &request.purpose {
+            Purpose::Create(wanted) => (Some(&wanted.key), wanted.strict),
+            // Nobody has said that one may stand where another SET cannot be asked.
+            Purpose::Settle(_) => (None, true),
+        };
+        let verdict = decide(&view.finds, &view.unasked, key, strict, self.settings.request_key_days);
         if !matches!(verdict, Verdict::Look(_)) {
             // What is found is not in doubt any more: it was read strongly, or gives way to what was.
             let finds = &view.finds;
@@ -32,6 +36,8 @@ impl Inner {
             && let Some(doubtful) = request.doubtful.take()
         {
             let given_up = match self.shard(doubtful.number.set_id()) {
+                // No other order is placed in its stead: it is settled, as its caller might.
+                _ if key.is_none() => None,
                 Ok(shard) => shard.give_up(doubtful.number, doubtful.version),
                 // Its SET is gone, and nobody is shown anything of it.
                 Err(_) => Some(doubtful.version),
@@ -41,7 +47,7 @@ impl Inner {
                     request.given_up = Some((doubtful.number, version));
                     request.earlier = doubtful.earlier;
                 }
-                // Somebody was shown it, or is settling it.
+                // It was shown to somebody, or somebody is settling it.
                 None => {
                     let numbers = vec![doubtful.number];
                     request.doubtful = Some(doubtful);
@@ -61,9 +67,13 @@ impl Inner {
         }
     }
 
-    /// There is none: places a new one. The turn ends with it.
+    /// There is none: places a new one, if one is wanted. The turn ends with it.
     fn place_keyed(self: &Arc<Inner>, request: Box<Request>, unverified: Vec<SetId>) {
-        let Request { key, payload, until, promise, given_up, mut earlier, room, .. } = *request;
+        let Request { key, purpose, until, doubtful, given_up, mut earlier, .. } = *request;
+        let Wanted { key, payload, promise, room, .. } = match purpose {
+            Purpose::Create(wanted) => wanted,
+            Purpose::Settle(promise) => return self.end_turn(&key, doubtful, None, promise, Ok(())),
+        };
         earlier.extend(given_up);
         earlier.drain(..earlier.len().saturating_sub(EARLIER_MAX));
         let log = Arc::new(Mutex::new(earlier.clone()));
@@ -81,7 +91,7 @@ impl Inner {
                 _ => None,
             };
             drop(room);
-            store.end_turn(&key, doubtful, given_up, promise, result);
+            store.end_create(&key, doubtful, given_up, promise, result);
         };
         let promise = Promise::calling(then);
         self.place(&payload, Caller { promise, until, began: Instant::now(), permit: 0, trail: Some(Box::new(trail)) });

@@ -48,7 +48,7 @@ impl Inner {
             Ok(since) => since,
             Err(reason) => return self.end(request, Err(Error::NotAttempted { reason })),
         };
-        let (key, deadline) = (request.key.key.clone(), self.step_deadline(request.until));
+        let (key, deadline) = (request.key.clone(), self.step_deadline(request.until));
         let topology = self.topology.load_full();
         let (mut asked, mut unasked) = (Vec::new(), Vec::new());
         for shard in &topology.shards {

@@ -58,8 +58,9 @@ pub(super) enum Verdict {
 /// How far apart orders of one key may be for one to be the other's earlier attempt without saying so, in days.
 const NEAR_DAYS: i64 = 1;
 
-/// Decides. `unasked` are the SETs of which nothing is known; `days` for how many days a key is looked for.
-pub(super) fn decide(finds: &[Find], unasked: &[SetId], request: &RequestKey, strict: bool, days: u32) -> Verdict {
+/// Decides. `unasked` are the SETs of which nothing is known; `request` is what an order is to be created with, if one is; `days` for how
+/// many days a key is looked for.
+pub(super) fn decide(finds: &[Find], unasked: &[SetId], request: Option<&RequestKey>, strict: bool, days: u32) -> Verdict {
     let window = i64::from(days) - 1;
     let is_beaten = |find: &&Find| finds.iter().any(|other| other.beats(find, window));
     let standing: Vec<&Find> = finds.iter().filter(|find| !is_beaten(find)).collect();
@@ -86,10 +87,9 @@ fn conflict<'a>(finds: impl Iterator<Item = &'a Find>) -> Verdict {
 }
 
 /// One of them stands, over all that it beats, that those beat, and so on.
-fn stands(find: &Find, finds: &[Find], unasked: &[SetId], request: &RequestKey, strict: bool, window: i64) -> Verdict {
-    let first = find.origin.request_key.as_ref();
-    let is_same = |first: &RequestKey| (first.payload_bytes, first.payload_crc) == (request.payload_bytes, request.payload_crc);
-    if !first.is_some_and(is_same) {
+fn stands(find: &Find, finds: &[Find], unasked: &[SetId], request: Option<&RequestKey>, strict: bool, window: i64) -> Verdict {
+    let first = find.origin.request_key.as_ref().map(|first| (first.payload_bytes, first.payload_crc));
+    if request.is_some_and(|request| first != Some((request.payload_bytes, request.payload_crc))) {
         return Verdict::Reused(find.number);
     }
     let unverified = find.origin.unverified.clone();

@@ -5,6 +5,8 @@
 //! stands is the answer, or a new one is placed whose record holds the key, and the SETs that could not be asked. The turn ends when
 //! the caller is answered. A create that ended in doubt is remembered: the next one with its key finds its order, or gives its number
 //! up and stands in for it.
+//!
+//! The walk over request keys (`store/reconcile/keys.rs`) takes its turn in the same way, and places nothing.
 
 mod act;
 mod ask;
@@ -20,7 +22,7 @@ use super::keeper::{self, in_background};
 use crate::config::ConfigError;
 use crate::error::{Error, NotAttempted};
 use crate::order::{OrderNumber, SetId};
-use crate::pending::{Promise, Refused, refusing};
+use crate::pending::{Pending, Promise, Refused, refusing};
 use crate::replica::{REQUEST_KEY_BYTES_MAX, RequestKey, Version};
 use crate::set::{Asker, Placed, Resolved};
 use bytes::Bytes;
@@ -28,13 +30,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// A create with a key.
+/// Who wants the turn on a key.
 pub(super) struct Request {
-    key: RequestKey,
-    payload: Bytes,
-    strict: bool,
+    key: Bytes,
+    purpose: Purpose,
     until: Instant,
-    promise: Promise<Placed>,
     /// How often the SETs were asked.
     rounds: u8,
     /// What an earlier create with that key left in doubt.
@@ -44,6 +44,21 @@ pub(super) struct Request {
     /// What that gave up itself.
     earlier: Vec<(OrderNumber, Version)>,
     told: Option<Told>,
+}
+
+/// What a turn is for.
+enum Purpose {
+    /// An order is to be created, or the one that stands told.
+    Create(Wanted),
+    /// What the key names is to come to rest.
+    Settle(Promise<()>),
+}
+
+struct Wanted {
+    key: RequestKey,
+    payload: Bytes,
+    strict: bool,
+    promise: Promise<Placed>,
     room: Room,
 }
 
@@ -104,24 +119,7 @@ pub(super) fn create(
         Err(error) => return promise.complete(Err(error)),
     };
     let (named, payload) = (key.key.clone(), Bytes::copy_from_slice(payload));
-    let request = Request {
-        key,
-        payload,
-        strict,
-        until,
-        promise,
-        rounds: 0,
-        doubtful: None,
-        given_up: None,
-        earlier: Vec::new(),
-        told: None,
-        room,
-    };
-    match inner.keys.enter(Box::new(request)) {
-        Ok(true) => inner.hand_out_turns(&named),
-        Ok(false) => {}
-        Err(request) => request.answer(Err(busy(8_192))),
-    }
+    inner.enter(named, Purpose::Create(Wanted { key, payload, strict, promise, room }), until);
 }
 
 /// Ends the wait of those whose deadline has passed; says when to come again.
@@ -157,6 +155,28 @@ pub(super) fn settle(inner: &Arc<Inner>, now: Instant) -> Option<Instant> {
 const SETTLED_AT_ONCE: usize = 64;
 
 impl Inner {
+    /// Has what `key` names come to rest: of several orders those become void that one of them stands in for. Where a SET cannot be asked
+    /// nothing is changed.
+    ///
+    /// # Errors
+    /// Through the pending: [`Error::KeyConflict`] when it cannot be told which one stands; others when it cannot be told now.
+    pub(super) fn settle_key(self: &Arc<Inner>, key: Bytes, until: Instant) -> Pending<()> {
+        let (promise, pending) = Pending::new();
+        self.enter(key, Purpose::Settle(promise), until);
+        pending
+    }
+
+    fn enter(self: &Arc<Inner>, key: Bytes, purpose: Purpose, until: Instant) {
+        let named = key.clone();
+        let (doubtful, given_up, told) = (None, None, None);
+        let request = Request { key, purpose, until, rounds: 0, doubtful, given_up, earlier: Vec::new(), told };
+        match self.keys.enter(Box::new(request)) {
+            Ok(true) => self.hand_out_turns(&named),
+            Ok(false) => {}
+            Err(request) => request.answer(Err(busy(8_192))),
+        }
+    }
+
     /// Hands out turns on a key until one is kept or nobody waits. Each ends its wait, so this ends.
     fn hand_out_turns(self: &Arc<Inner>, key: &Bytes) {
         while let Some(request) = self.keys.next(key) {
@@ -168,14 +188,19 @@ impl Inner {
         }
     }
 
-    /// Answers a create that has the turn, and ends its turn.
+    /// Answers whoever has the turn, and ends the turn.
     fn end(self: &Arc<Inner>, request: Box<Request>, result: Result<Placed, Error>) {
-        let Request { key, promise, doubtful, given_up, room, .. } = *request;
-        drop(room);
-        self.end_turn(&key, doubtful, given_up, promise, result);
+        let Request { key, purpose, doubtful, given_up, .. } = *request;
+        match purpose {
+            Purpose::Create(Wanted { key, promise, room, .. }) => {
+                drop(room);
+                self.end_create(&key, doubtful, given_up, promise, result);
+            }
+            Purpose::Settle(promise) => self.end_turn(&key, doubtful, None, promise, result.map(drop)),
+        }
     }
 
-    fn end_turn(
+    fn end_create(
         self: &Arc<Inner>,
         key: &RequestKey,
         doubtful: Option<Doubtful>,
@@ -193,10 +218,21 @@ impl Inner {
             request_key: key.clone(),
             unverified: placed.unverified.clone(),
         });
-        let hands_out = self.keys.pass_on(&key.key, doubtful, told);
+        self.end_turn(&key.key, doubtful, told, promise, result);
+    }
+
+    fn end_turn<T>(
+        self: &Arc<Inner>,
+        key: &Bytes,
+        doubtful: Option<Doubtful>,
+        told: Option<Told>,
+        promise: Promise<T>,
+        result: Result<T, Error>,
+    ) {
+        let hands_out = self.keys.pass_on(key, doubtful, told);
         answer(promise, result);
         if hands_out {
-            self.hand_out_turns(&key.key);
+            self.hand_out_turns(key);
         }
     }
 
@@ -212,15 +248,19 @@ impl Inner {
 impl Request {
     /// Answers one that never had the turn.
     fn answer(self: Box<Request>, result: Result<Placed, Error>) {
-        let Request { promise, room, .. } = *self;
-        drop(room);
-        answer(promise, result);
+        match self.purpose {
+            Purpose::Create(Wanted { promise, room, .. }) => {
+                drop(room);
+                answer(promise, result);
+            }
+            Purpose::Settle(promise) => answer(promise, result.map(drop)),
+        }
     }
 }
 
 /// Wakers are the callers' code: one that panics must not keep the turn from the next, and one that waits would hold up a thread of
 /// ours, or of another caller.
-fn answer(promise: Promise<Placed>, result: Result<Placed, Error>) {
+fn answer<T>(promise: Promise<T>, result: Result<T, Error>) {
     let answered = catch_unwind(AssertUnwindSafe(|| refusing(Refused::Waits, || promise.complete(result))));
     if let Err(panicked) = answered {
         // What it panicked with may panic in turn when it is dropped.

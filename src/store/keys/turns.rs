@@ -79,7 +79,7 @@ impl Keys {
     }
 
     /// The first day on which a key is looked for.
-    pub(super) fn since(&self, settings: &Settings) -> Result<Day, NotAttempted> {
+    pub(in crate::store) fn since(&self, settings: &Settings) -> Result<Day, NotAttempted> {
         let wall_ms = self.clock.wall_ms();
         let local_ms = wall_ms.checked_add(i64::from(settings.utc_offset_minutes) * 60_000);
         let today = local_ms.and_then(|local_ms| Day::from_unix_days(local_ms.div_euclid(86_400_000)));
@@ -116,8 +116,8 @@ impl Keys {
 
     /// Puts a create at the end of the queue of its key; says whether turns have to be handed out. Gives it back where too many wait.
     pub(super) fn enter(&self, request: Box<Request>) -> Result<bool, Box<Request>> {
-        let mut shelf = self.shelf(&request.key.key);
-        let queue = shelf.queues.entry(request.key.key.clone()).or_default();
+        let mut shelf = self.shelf(&request.key);
+        let queue = shelf.queues.entry(request.key.clone()).or_default();
         if queue.waiting.len() >= WAITING_MAX {
             return Err(request);
         }

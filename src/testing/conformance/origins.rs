@@ -3,7 +3,8 @@
 use super::NewPlace;
 use super::bench::{ALL, Bench, End, Entry, day, expect, number, scan_all};
 use crate::order::{Day, OrderNumber, SetId};
-use crate::replica::{Noted, Origin, Replica, RequestKey, Scanned, Version};
+use crate::replica::{KeyUse, Noted, Origin, Replica, RequestKey, Scanned, Version};
+use bytes::Bytes;
 
 pub(super) fn an_origin_is_held_with_its_record(new_place: &NewPlace<'_>) {
     let mut bench = Bench::formed(new_place);
@@ -68,6 +69,60 @@ pub(super) fn a_request_key_is_looked_up_from_a_day_on(new_place: &NewPlace<'_>)
     }
 }
 
+/// Shorter keys first, then by their bytes, then by number.
+pub(super) fn request_keys_are_told_page_by_page_over_all_days(new_place: &NewPlace<'_>) {
+    let mut bench = Bench::formed(new_place);
+    let mut expected = Vec::new();
+    let keys: [&[u8]; 6] = [b"b", b"a\0", b"ab", b"b\xff", b"aaa", &[0xff; 255]];
+    for (at, key) in (0u64..).zip(keys) {
+        // The later number first.
+        for (after, sequence) in [(4, 10 + at), (0, OrderNumber::SEQUENCE_MAX - at), (0, 20 + at)] {
+            let entry = bench.fresh(number(day(after), sequence)).origin(keyed(key));
+            bench.apply(&[entry]);
+        }
+        let place = expected.len();
+        expected.extend(
+            [(4, 10 + at), (0, 20 + at), (0, OrderNumber::SEQUENCE_MAX - at)]
+                .map(|(after, sequence)| KeyUse { key: Bytes::copy_from_slice(key), number: number(day(after), sequence) }),
+        );
+        expected[place..].rotate_left(1);
+    }
+    // Neither counts: one has no key, the other is there already.
+    bench.apply_fresh(day(4), 100..110);
+    let update = bench.update(number(day(4), 12)).origin(keyed(keys[2]));
+    bench.apply(&[update]);
+    for end in [None, Some(End::Closed)] {
+        end.into_iter().for_each(|end| bench.reopen(end));
+        for limit in [1, 2, 3, 17, 18, 19, usize::MAX] {
+            assert_eq!(all_uses(bench.replica(), Day::MIN, limit, expected.len()), expected, "in pages of {limit}");
+        }
+        let later: Vec<KeyUse> = expected.iter().filter(|used| used.number.day() > day(0)).cloned().collect();
+        for since in [1, 4] {
+            assert_eq!(all_uses(bench.replica(), day(since), 2, 6), later, "from day {since} on");
+        }
+    }
+    assert_eq!(expect(bench.replica().keys(day(5), None, 9), "keys"), []);
+    assert_eq!(expect(bench.replica().keys(day(0), None, 0), "keys"), []);
+    // Nothing was ever there: a place to go on from all the same.
+    let nowhere = KeyUse { key: Bytes::from_static(b"aa"), number: number(day(2), 5) };
+    assert_eq!(expect(bench.replica().keys(Day::MIN, Some(&nowhere), 2), "keys"), expected[6..8], "above {nowhere:?}");
+}
+
+fn all_uses(replica: &dyn Replica, since: Day, limit: usize, most: usize) -> Vec<KeyUse> {
+    let mut all: Vec<KeyUse> = Vec::new();
+    // Each turn but the last brings at least one.
+    loop {
+        let page = expect(replica.keys(since, all.last(), limit), "keys");
+        assert!(page.len() <= limit, "{} uses, asked for {limit}", page.len());
+        let is_last = page.len() < limit;
+        all.extend(page);
+        if is_last {
+            return all;
+        }
+        assert!(all.len() <= most, "{all:?}");
+    }
+}
+
 /// Of whatever was answered with `Ok`.
 pub(super) fn a_key_of_a_write_that_is_refused_or_held_already_is_known(new_place: &NewPlace<'_>) {
     let mut bench = Bench::formed(new_place);
@@ -84,6 +139,8 @@ pub(super) fn a_key_of_a_write_that_is_refused_or_held_already_is_known(new_plac
         end.into_iter().for_each(|end| bench.reopen(end));
         assert_eq!(keyed_numbers(bench.replica(), b"held", day(0)), [number(day(0), 1)], "of what was written three times");
         assert_eq!(keyed_numbers(bench.replica(), b"late", day(0)), [number(day(0), 2)], "of what was refused");
+        let uses = expect(bench.replica().keys(day(0), None, 9), "keys");
+        assert_eq!(uses.iter().map(|used| used.number.sequence()).collect::<Vec<_>>(), [1, 2], "each once");
     }
     bench.check();
 }

@@ -208,6 +208,7 @@ pub(super) fn after_a_close_every_call_says_closed(new_place: &NewPlace<'_>) {
     assert_eq!(replica.scan(day(0), None, ALL), Err(ReplicaError::Closed), "scan");
     assert_eq!(replica.digest(day(0), 0, 9), Err(ReplicaError::Closed), "digest");
     assert_eq!(replica.keyed(b"key", day(0)), Err(ReplicaError::Closed), "keyed");
+    assert_eq!(replica.keys(day(0), None, 9), Err(ReplicaError::Closed), "keys");
     assert_eq!(replica.noted(None, 9), Err(ReplicaError::Closed), "noted");
     assert_eq!(replica.days(), Err(ReplicaError::Closed), "days");
     assert_eq!(replica.meta("map"), Err(ReplicaError::Closed), "meta");

@@ -82,7 +82,7 @@ impl Faults {
         self.set(|switches| switches.apply.delay = delay);
     }
 
-    /// Each `get`, `scan`, `digest`, `keyed` and `noted` takes this much longer.
+    /// Each `get`, `scan`, `digest`, `keyed`, `keys` and `noted` takes this much longer.
     pub fn delay_reads(&self, delay: Duration) {
         self.set(|switches| switches.read.delay = delay);
     }
@@ -97,7 +97,7 @@ impl Faults {
         self.set(|switches| switches.hang_after_apply = true);
     }
 
-    /// `get`, `scan`, `digest`, `keyed` and `noted` do not return until [`Faults::release`]; then they answer. They never end by themselves.
+    /// `get`, `scan`, `digest`, `keyed`, `keys` and `noted` do not return until [`Faults::release`]; then they answer. They never end by themselves.
     pub fn hang_reads(&self) {
         self.set(|switches| switches.read.hang = true);
     }
@@ -120,12 +120,12 @@ impl Faults {
         self.set(|switches| switches.apply.panics = count);
     }
 
-    /// The next `get`, `scan`, `digest`, `keyed` and `noted` calls panic.
+    /// The next `get`, `scan`, `digest`, `keyed`, `keys` and `noted` calls panic.
     pub fn panic_reads(&self, count: usize) {
         self.set(|switches| switches.read.panics = count);
     }
 
-    /// The next `get`, `scan`, `digest`, `keyed` and `noted` calls fail.
+    /// The next `get`, `scan`, `digest`, `keyed`, `keys` and `noted` calls fail.
     pub fn fail_reads(&self, count: usize) {
         self.set(|switches| switches.read.failures = count);
     }
@@ -141,7 +141,7 @@ impl Faults {
         self.set(|switches| switches.lies.insert(number, Lie::Damaged));
     }
 
-    /// `get`, `scan`, `digest`, `keyed` and `noted` answer as if `number` had never been written, until [`Faults::mend`]: a loss that leaves no
+    /// `get`, `scan`, `digest`, `keyed`, `keys` and `noted` answer as if `number` had never been written, until [`Faults::mend`]: a loss that leaves no
     /// trace. Writing it again does not end this.
     pub fn forget(&self, number: OrderNumber) {
         self.set(|switches| switches.lies.insert(number, Lie::Absent));
@@ -158,7 +158,7 @@ impl Faults {
         self.shared.switches.lock().apply.calls
     }
 
-    /// How often `get`, `scan`, `digest`, `keyed` and `noted` were called, those calls counted that hang or failed.
+    /// How often `get`, `scan`, `digest`, `keyed`, `keys` and `noted` were called, those calls counted that hang or failed.
     #[must_use]
     pub fn reads(&self) -> usize {
         self.shared.switches.lock().read.calls

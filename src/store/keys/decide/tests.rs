@@ -31,10 +31,10 @@ fn find(number: OrderNumber, unverified: &[u16], supersedes: &[(OrderNumber, u64
 fn decided(finds: &[Find], unasked: &[u16]) -> Verdict {
     let unasked: Vec<SetId> = unasked.iter().map(|id| set(*id)).collect();
     // It does not depend on who answered first.
-    let verdict = sorted(decide(finds, &unasked, &request(), false, DAYS));
+    let verdict = sorted(decide(finds, &unasked, Some(&request()), false, DAYS));
     let mut reversed = finds.to_vec();
     reversed.reverse();
-    assert_eq!(sorted(decide(&reversed, &unasked, &request(), false, DAYS)), verdict);
+    assert_eq!(sorted(decide(&reversed, &unasked, Some(&request()), false, DAYS)), verdict);
     verdict
 }
 
@@ -64,8 +64,8 @@ fn stands(find: &Find, missing: &[u16], voids: &[&Find]) -> Verdict {
 fn of_a_new_key_an_order_is_placed_unless_certainty_is_wanted_and_cannot_be_had() {
     assert_eq!(decided(&[], &[]), Verdict::Place);
     assert_eq!(decided(&[], &[7]), Verdict::Place);
-    assert_eq!(decide(&[], &[set(7)], &request(), true, DAYS), Verdict::Unverified(vec![set(7)]));
-    assert_eq!(decide(&[], &[], &request(), true, DAYS), Verdict::Place);
+    assert_eq!(decide(&[], &[set(7)], Some(&request()), true, DAYS), Verdict::Unverified(vec![set(7)]));
+    assert_eq!(decide(&[], &[], Some(&request()), true, DAYS), Verdict::Place);
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn one_order_is_the_answer() {
     assert_eq!(decided(std::slice::from_ref(&one), &[]), stands(&one, &[], &[]));
     assert_eq!(decided(std::slice::from_ref(&one), &[8]), stands(&one, &[], &[]), "its record says so already");
     assert_eq!(decided(std::slice::from_ref(&one), &[8, 9]), stands(&one, &[9], &[]));
-    let strict = |unasked: &[SetId]| decide(std::slice::from_ref(&one), unasked, &request(), true, DAYS);
+    let strict = |unasked: &[SetId]| decide(std::slice::from_ref(&one), unasked, Some(&request()), true, DAYS);
     assert_eq!(strict(&[set(8)]), stands(&one, &[], &[]));
     assert_eq!(strict(&[set(8), set(9)]), Verdict::Unverified(vec![set(9)]));
 }
@@ -95,7 +95,7 @@ fn another_payload_is_told_whoever_could_not_be_asked() {
     let one = find(number(7, 0, 1), &[], &[]);
     for (payload, strict) in [("payloaD", false), ("payload, longer", false), ("payloaD", true)] {
         let request = RequestKey::new(b"k", payload.as_bytes()).expect("a key");
-        let verdict = decide(std::slice::from_ref(&one), &[set(8)], &request, strict, DAYS);
+        let verdict = decide(std::slice::from_ref(&one), &[set(8)], Some(&request), strict, DAYS);
         assert_eq!(verdict, Verdict::Reused(one.number));
     }
 }
@@ -166,7 +166,7 @@ fn an_order_under_a_key_that_was_forgotten_meanwhile_is_left_alone() {
     }
     // A SET that could not be asked is held to have an earlier attempt for as long as keys are looked for.
     let (old, new) = (find(number(7, 0, 1), &[], &[]), find(number(8, 2, 5), &[7], &[]));
-    let verdict = |days| decide(&[old.clone(), new.clone()], &[], &request(), false, days);
+    let verdict = |days| decide(&[old.clone(), new.clone()], &[], Some(&request()), false, days);
     assert_eq!(verdict(3), stands(&new, &[], &[&old]));
     assert_eq!(verdict(2), Verdict::Conflict(vec![old.number, new.number]));
 }
@@ -184,7 +184,7 @@ fn the_order_told_last_stands_over_what_surfaces_and_needs_nobody_else() {
         assert_eq!(decided(&[told.clone(), other.clone()], &[]), stands(&told, &[], &[other]));
     }
     assert_eq!(decided(std::slice::from_ref(&told), &[7, 8]), stands(&told, &[], &[]));
-    assert_eq!(decide(std::slice::from_ref(&told), &[set(8)], &request(), true, DAYS), stands(&told, &[], &[]));
+    assert_eq!(decide(std::slice::from_ref(&told), &[set(8)], Some(&request()), true, DAYS), stands(&told, &[], &[]));
     // Of this one its record says that it may have been told.
     let doubts = Find { is_told: true, ..find(number(7, 0, 5), &[8], &[]) };
     assert_eq!(decided(&[doubts.clone(), surfaced[0].clone()], &[]), stands(&doubts, &[], &[&surfaced[0]]));

@@ -214,13 +214,23 @@ pub(crate) fn ends<T>(pending: Pending<T>) -> Result<T, Error> {
 
 /// Creates until one of them lies in `set`, and answers with that. Each has a payload of its own, which begins with `payload`.
 pub(crate) fn create_in(store: &OrderStore, set: u16, payload: &str) -> Placed {
-    for at in 0..1_000 {
+    let start = Instant::now();
+    for at in 0.. {
         let placed = ends(store.create(format!("{payload} {set} {at}"))).expect("a create");
         if placed.number.set_id() == id(set) {
             return placed;
         }
+        // On a busy machine it may be left alone for a while.
+        std::thread::sleep(Duration::from_millis(at / 100));
+        assert!(start.elapsed() < AGES, "no order goes to SET {set}");
     }
-    panic!("no order goes to SET {set}")
+    unreachable!("there are so many numbers")
+}
+
+/// Whether each of these, which nothing was done to, has seemed sick all the same: then the machine stood still for longer than an
+/// attempt may take, and no create is promised to get through.
+pub(crate) fn stood_still(store: &OrderStore, well: &[u16]) -> bool {
+    well.iter().all(|set| status_of(store, *set).writes_opened > 0)
 }
 
 pub(crate) fn status_of(store: &OrderStore, set: u16) -> SetStatus {
@@ -231,8 +241,25 @@ pub(crate) fn status_of(store: &OrderStore, set: u16) -> SetStatus {
 pub(crate) fn all_orders(store: &OrderStore) -> BTreeMap<OrderNumber, String> {
     let sets: Vec<SetId> = store.status().sets.iter().map(|set| set.id).collect();
     let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
-    let orders = sets.into_iter().flat_map(|set| store.scan(set, today()).collect::<Vec<_>>());
-    orders.map(|order| order.map(|order| (order.number, text(&order.value))).expect("a scan without errors")).collect()
+    let mut found = BTreeMap::new();
+    for set in sets {
+        until("a SET is scanned in time", || {
+            let orders: Vec<_> = store.scan(set, today()).collect();
+            if orders.iter().any(|order| matches!(order, Err(Error::DeadlineExceeded { .. }))) {
+                return false;
+            }
+            let orders = orders.into_iter().map(|order| order.expect("a scan without errors"));
+            found.extend(orders.map(|order| (order.number, text(&order.value))));
+            true
+        });
+    }
+    found
+}
+
+/// Waits until nothing is owed, and no replica of `set` has anything left to write: what hangs from then on was sent from then on.
+pub(crate) fn until_at_rest(store: &OrderStore, set: u16) {
+    until_nothing_is_owed(store);
+    until("nothing is left to be written", || status_of(store, set).replicas.iter().all(|replica| replica.queued == 0));
 }
 
 /// Every payload stands there once.

@@ -1,7 +1,8 @@
 //! What breakers and the retry budget do to creates.
 
 use crate::bench::{
-    World, all_orders, create_in, ends, id, none_twice, status_of, until, until_all_are_well, until_nothing_is_owed,
+    World, all_orders, create_in, ends, id, none_twice, status_of, stood_still, until, until_all_are_well, until_at_rest,
+    until_nothing_is_owed,
 };
 use ordermint::{
     BreakerSettings, BreakerState, Change, CreateOptions, Error, NotAttempted, OrderStore, Pending, Placed, WriteOptions,
@@ -28,21 +29,26 @@ fn when_the_budget_is_spent_a_create_in_doubt_stays_the_callers_until_it_has_ear
     let builder = world.builder().breaker(breaker).attempt_timeout(Duration::from_millis(20));
     let store = builder.max_in_flight(8, 1 << 20).open().expect("the store opens");
     create_in(&store, 7, "leased");
-    let mut paid = 0;
+    let (mut paid, mut rounds) = (0, 0);
     let token = loop {
         world.set(7).hang();
-        let answer = ends(store.create_with(format!("order {paid}"), within(150)));
+        let answer = ends(store.create_with(format!("order {rounds}"), within(1_500)));
         world.set(7).release();
         // One that goes well ends the row of failures, and earns a tenth of an attempt.
-        until("it is well again", || ends(store.create("good")).is_ok_and(|placed| placed.number.set_id() == id(7)));
+        until("it is well again", || {
+            let good = ends(store.create("good"));
+            // On a slow machine some of these are paid for as well.
+            paid += good.as_ref().map_or(0, |placed| placed.superseded.len());
+            good.is_ok_and(|placed| placed.number.set_id() == id(7))
+        });
         match answer {
             Ok(placed) => paid += placed.superseded.len(),
             Err(Error::Ambiguous { token, .. }) => break token,
             Err(error) => panic!("{error}"),
         }
-        assert!(paid < 40, "the budget is never spent");
+        rounds += 1;
+        assert!(rounds < 40, "the budget is never spent");
     };
-    // On a slow machine some of the good ones were paid for as well.
     assert!(paid >= 8, "a full budget pays for the failures that open a breaker and all that is under way: {paid}");
     assert_eq!(token.number.set_id(), id(7), "it stays where it was sent first");
     assert!(!is_open(&store, 7));
@@ -118,7 +124,13 @@ fn half_of_the_sets_flap_at_the_period_of_their_breakers_and_no_create_fails() {
                         break;
                     }
                     let sent: Vec<_> = (0..4).map(|at| store.create(format!("{name} {batch} {at}"))).collect();
-                    placed.extend(sent.into_iter().map(|pending| ends(pending).expect("half of the SETs are well")));
+                    for pending in sent {
+                        match ends(pending) {
+                            Ok(order) => placed.push(order),
+                            Err(Error::NotAttempted { .. }) if stood_still(store, &[9, 10]) => {}
+                            Err(error) => panic!("half of the SETs are well: {error}"),
+                        }
+                    }
                 }
                 placed
             }
@@ -157,8 +169,10 @@ fn probes_that_never_return_keep_a_set_out_until_it_is_well() {
     create_in(&store, 7, "leased");
     world.set(7).hang();
     until("it is left alone", || {
-        ends(store.create_with("hasty", within(100))).expect("the other SET is well");
-        is_open(&store, 7)
+        // Half of its deadline is the share of the first attempt.
+        let hasty: Vec<_> = (0..12).map(|_| store.create_with("hasty", within(3_000))).collect();
+        hasty.into_iter().for_each(|pending| drop(ends(pending).expect("the other SET is well")));
+        status_of(&store, 7).writes_opened > 0
     });
     let mut patient: Vec<Pending<Placed>> = Vec::new();
     until("it is probed in vain several times", || {
@@ -199,7 +213,7 @@ fn creates_that_hung_while_their_breaker_opened_answer_late_and_do_not_close_it(
     world.set(7).hang();
     // Half of its deadline is the share of the first attempt.
     let patient: Vec<_> = (0..20).map(|at| store.create_with(format!("patient {at}"), within(100_000))).collect();
-    let hasty: Vec<_> = (0..3).map(|at| store.create_with(format!("hasty {at}"), within(200))).collect();
+    let hasty: Vec<_> = (0..3).map(|at| store.create_with(format!("hasty {at}"), within(3_000))).collect();
     let hasty: Vec<Placed> = hasty.into_iter().map(|pending| ends(pending).expect("placed elsewhere")).collect();
     assert!(hasty.iter().all(|placed| placed.number.set_id() == id(8)));
     assert!(is_open(&store, 7));
@@ -248,6 +262,7 @@ fn changes_begun_before_their_breaker_opened_fail_after_it_has_closed_and_do_not
     });
     world.set(7).release();
     until_all_are_well(&store);
+    until_at_rest(&store, 7);
     let opened = status_of(&store, 7).writes_opened;
     // Now they are sent, and two of three replicas say no to all that they were given.
     world.set(7).hang();
@@ -270,6 +285,10 @@ fn changes_begun_before_their_breaker_opened_fail_after_it_has_closed_and_do_not
 fn a_create_that_is_refused_is_tried_on_no_other_set_and_is_no_news_of_any() {
     let world = World::new(&[7, 8, 9]);
     let store = world.quick().attempts(3).value_bytes_max(10).open().expect("the store opens");
+    for set in [7, 8, 9] {
+        create_in(&store, set, "leased");
+    }
+    [7, 8, 9].into_iter().for_each(|set| until_at_rest(&store, set));
     let applies = || world.sets.iter().flat_map(|set| set.faults()).map(|faults| faults.applies()).sum::<usize>();
     let before = applies();
     for at in 0..20 {
@@ -310,7 +329,8 @@ fn of_a_thousand_threads_a_few_find_out_for_all_that_a_set_is_still_sick() {
                 // Some rounds for each, so that they are all there when the open time is over.
                 while !done.load(Ordering::SeqCst) {
                     let placed = ends(store.create(format!("order of {thread}"))).expect("the other SET is well");
-                    risked.fetch_add(placed.superseded.len(), Ordering::SeqCst);
+                    let numbers = placed.superseded.iter().filter(|number| number.set_id() == id(7));
+                    risked.fetch_add(numbers.count(), Ordering::SeqCst);
                     std::thread::sleep(Duration::from_millis(20));
                 }
             };
@@ -330,7 +350,8 @@ fn of_a_thousand_threads_a_few_find_out_for_all_that_a_set_is_still_sick() {
 #[test]
 fn while_two_sets_are_sick_no_order_is_lost_for_finding_out_how_they_are() {
     let world = World::new(&[7, 8, 9]);
-    let store = world.quick().open().expect("the store opens");
+    // On a busy machine the SET that is well may take its time.
+    let store = world.quick().attempt_timeout(Duration::from_secs(1)).open().expect("the store opens");
     for set in [7, 8, 9] {
         create_in(&store, set, "leased");
     }
@@ -349,7 +370,7 @@ fn while_two_sets_are_sick_no_order_is_lost_for_finding_out_how_they_are() {
             let stop = &stop;
             scope.spawn(move || {
                 while !stop.load(Ordering::SeqCst) {
-                    let placed = ends(store.create_with(format!("order of {thread}"), within(1_500)));
+                    let placed = ends(store.create_with(format!("order of {thread}"), within(20_000)));
                     assert_eq!(placed.expect("one SET is well").number.set_id(), id(9));
                     std::thread::sleep(Duration::from_millis(5));
                 }

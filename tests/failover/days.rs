@@ -16,7 +16,8 @@ fn when_the_day_of_one_set_is_full_the_others_take_its_orders() {
         group.push_meta(format!("lease/{}", today()), mark.to_be_bytes().to_vec()).expect("room");
         replica.apply(&group).expect("memory takes it");
     }
-    let store = world.open();
+    let age = Duration::from_secs(60);
+    let store = world.builder().attempt_timeout(age).deadline(2 * age).open().expect("the store opens");
     let under_way: Vec<Pending<Placed>> = (0..200).map(|at| store.create(format!("order {at}"))).collect();
     let placed: Vec<Placed> = under_way.into_iter().map(|pending| ends(pending).expect("the other SET has room")).collect();
     let numbers: BTreeSet<OrderNumber> = placed.iter().map(|placed| placed.number).collect();

@@ -1,10 +1,10 @@
 //! What becomes of the number that was tried first.
 
-use crate::bench::{World, all_orders, create_in, ends, id, none_twice, until, until_nothing_is_owed};
+use crate::bench::{World, all_orders, create_in, ends, id, none_twice, until, until_at_rest, until_nothing_is_owed};
 use ordermint::{CreateOptions, Error, Group, Kind, Lookup, OrderStore, Pending, Placed, Replica, Resolved, Write};
 use std::time::Duration;
 
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Creates that meet a SET which hangs, and are placed elsewhere.
 fn placed_elsewhere(world: &World, store: &OrderStore, sick: u16, count: usize) -> Vec<Placed> {
@@ -69,10 +69,12 @@ fn a_first_write_that_lands_after_its_void_is_refused() {
     let world = World::near_and_far(7, &[8]);
     let store = world.patient().open().expect("the store opens");
     create_in(&store, 7, "leased");
+    until_at_rest(&store, 7);
     // It is done everywhere, and nobody hears of it: what is written is known, so that it can come once more.
     world.set(7).hang_answers();
     let placed = moved(&world, &store);
     let first = placed.superseded[0];
+    until("each replica holds the first number", || world.alive_on(first) == 3);
     let replica = (*world.set(7).memory[0]).clone();
     let Ok(Lookup::Found(late)) = replica.get(first) else { panic!("the first write is not there") };
     assert_eq!(late.kind, Kind::Order);
@@ -135,7 +137,7 @@ fn of_three_attempts_in_doubt_the_last_is_the_callers_and_the_others_are_ended()
     let store = world.patient().attempts(3).open().expect("the store opens");
     let _: Vec<Placed> = (0..8).map(|_| ends(store.create("leased")).expect("created")).collect();
     world.sets.iter().for_each(|set| set.hang());
-    let doubt = ends(store.create_with("in doubt", CreateOptions::new().deadline(Duration::from_millis(600))));
+    let doubt = ends(store.create_with("in doubt", CreateOptions::new().deadline(Duration::from_secs(3))));
     let Err(Error::Ambiguous { token, .. }) = doubt else { panic!("{doubt:?}") };
     assert_ne!(token.number.set_id(), id(7), "the first is not the last");
     world.release_all();

@@ -1,6 +1,8 @@
 //! The process is killed between two attempts, without a request key.
 
-use crate::bench::{World, all_orders, ends, held, id, none_twice, until, until_all_are_well, until_nothing_is_owed};
+use crate::bench::{
+    World, all_orders, create_in, ends, held, id, none_twice, until, until_all_are_well, until_at_rest, until_nothing_is_owed,
+};
 use ordermint::{CreateOptions, Error, Kind, OrderNumber, OrderStore, Pending, Placed};
 use std::time::Duration;
 
@@ -12,6 +14,7 @@ fn some(store: &OrderStore, count: usize) -> Vec<Pending<Placed>> {
 
 /// Every number that a replica holds is an order, or void on so many that it stays so; no order stands there twice.
 fn all_is_settled(world: &World, store: &OrderStore) {
+    until_nothing_is_owed(store);
     for set in &world.sets {
         for number in held(set).into_keys() {
             match ends(store.get(number)).expect("all are well") {
@@ -35,7 +38,7 @@ fn killed_while_the_first_attempt_is_in_doubt_every_number_ends_as_an_order_or_v
     for done in 0..=3 {
         let world = World::near_and_far(7, &[8]);
         let store = world.patient().attempt_timeout(PATIENCE).open().expect("the store opens");
-        let leased = ends(store.create("leased")).expect("created");
+        let leased = create_in(&store, 7, "leased");
         for (at, faults) in world.set(7).faults().into_iter().enumerate() {
             if at < done { faults.hang_answers() } else { faults.hang_applies() }
         }
@@ -58,7 +61,7 @@ fn killed_while_the_second_attempt_hangs_too_no_order_stands_twice() {
     for done in 0..=3 {
         let world = World::near_and_far(7, &[8]);
         let store = world.patient().attempt_timeout(Duration::from_millis(20)).open().expect("the store opens");
-        ends(store.create("leased")).expect("created");
+        create_in(&store, 7, "leased");
         for (at, faults) in world.set(7).faults().into_iter().enumerate() {
             if at < done { faults.hang_answers() } else { faults.hang_applies() }
         }
@@ -77,7 +80,7 @@ fn killed_while_the_second_attempt_hangs_too_no_order_stands_twice() {
 fn closed_while_a_set_hangs_every_number_ends_as_an_order_or_void() {
     let world = World::near_and_far(7, &[8]);
     let store = world.patient().attempt_timeout(PATIENCE).open().expect("the store opens");
-    ends(store.create("leased")).expect("created");
+    create_in(&store, 7, "leased");
     world.set(7).hang();
     let under_way = some(&store, 20);
     let closed = world.close(store);
@@ -97,7 +100,7 @@ fn killed_after_the_second_attempt_the_first_number_is_never_seen_again() {
     for done in 0..=3 {
         let world = World::near_and_far(7, &[8]);
         let store = world.patient().attempt_timeout(Duration::from_millis(20)).open().expect("the store opens");
-        ends(store.create("leased")).expect("created");
+        create_in(&store, 7, "leased");
         for (at, faults) in world.set(7).faults().into_iter().enumerate() {
             if at < done { faults.hang_answers() } else { faults.hang_applies() }
         }
@@ -120,12 +123,14 @@ fn killed_after_the_second_attempt_the_first_number_is_never_seen_again() {
 fn killed_before_the_void_and_opened_without_the_set_that_holds_the_note_it_is_heeded_once_that_set_returns() {
     let world = World::near_and_far(7, &[8]);
     let store = world.patient().attempt_timeout(Duration::from_millis(20)).open().expect("the store opens");
-    ends(store.create("leased")).expect("created");
+    create_in(&store, 7, "leased");
     // All replicas hold the first number, and nobody hears of it, nor takes its void.
+    until_at_rest(&store, 7);
     world.set(7).hang_answers();
     let placed: Vec<Placed> = some(&store, 1).into_iter().map(|pending| ends(pending).expect("placed elsewhere")).collect();
     let given_up: Vec<OrderNumber> = placed.iter().flat_map(|placed| placed.superseded.clone()).collect();
     assert!(!given_up.is_empty() && given_up.iter().all(|number| number.set_id() == id(7)));
+    until("all replicas hold the first number", || given_up.iter().all(|number| world.alive_on(*number) == 3));
     let killed = world.kill(store);
     assert!(given_up.iter().all(|number| world.alive_on(*number) == 3 && world.void_on(*number) == 0), "not void yet");
 

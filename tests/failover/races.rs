@@ -1,6 +1,6 @@
 //! Moments that are short: between the end of an attempt and the next, and while somebody looks.
 
-use crate::bench::{World, create_in, ends, id, status_of, today, until};
+use crate::bench::{World, create_in, ends, id, status_of, today, until, until_at_rest};
 use ordermint::{CreateOptions, Error, Order, OrderNumber, OrderStore, SetState};
 use std::future::Future;
 use std::pin::pin;
@@ -87,7 +87,7 @@ fn a_read_of_an_order_whose_doubt_nobody_has_heard_of_yet_keeps_it_alive() {
 #[test]
 fn a_change_of_the_map_waits_for_no_set_whose_notifier_a_waker_blocks() {
     let world = World::near_and_far(7, &[8, 9]);
-    let store = world.patient().deadline(Duration::from_millis(500)).open().expect("the store opens");
+    let store = world.patient().deadline(Duration::from_secs(3)).open().expect("the store opens");
     create_in(&store, 7, "leased");
     let go_on = block_notifier(&world, &store);
     let begun = Instant::now();
@@ -107,6 +107,7 @@ fn a_read_that_begins_while_the_void_is_on_its_way_does_not_show_what_was_there_
     let store = world.patient().recent_bytes(0).open().expect("the store opens");
     create_in(&store, 7, "leased");
     ends(store.compared()).expect("they agree");
+    until_at_rest(&store, 7);
     world.set(7).hang_answers();
     let placed = ends(store.create_with("moved", CreateOptions::new().deadline(Duration::from_secs(5)))).expect("placed");
     let first = placed.superseded[0];
@@ -134,6 +135,7 @@ fn a_page_that_begins_while_the_void_is_on_its_way_does_not_show_what_was_there_
     let store = world.patient().recent_bytes(0).open().expect("the store opens");
     create_in(&store, 7, "leased");
     ends(store.compared()).expect("they agree");
+    until_at_rest(&store, 7);
     world.set(7).hang_answers();
     let placed = ends(store.create_with("moved", CreateOptions::new().deadline(Duration::from_secs(5)))).expect("placed");
     let first = placed.superseded[0];

@@ -3,7 +3,7 @@
 use ordermint::testing::{FaultControl, Faulty, ManualClock};
 use ordermint::{
     BreakerSettings, Builder, Day, Error, Group, Kind, Lookup, MemoryReplica, Order, OrderNumber, OrderStore, Pending, Quorum,
-    Record, Replica, ReplicaError, ReplicaState, ReplicaStatus, SetConfig, SetId, SetStatus, Version, Write,
+    Record, Replica, ReplicaError, ReplicaState, ReplicaStatus, SetConfig, SetId, SetStatus, Version, Write, WriteToken,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -134,6 +134,25 @@ pub(crate) fn all_are_there(store: &OrderStore, acknowledged: &Acknowledged) {
 /// The answer, which comes.
 pub(crate) fn ends<T>(pending: Pending<T>) -> Result<T, Error> {
     pending.wait_timeout(AGES).unwrap_or_else(|_| panic!("an operation never ends"))
+}
+
+/// A write that ends in doubt, since enough replicas hang. On a busy machine its time may be up before it is sent: then once more.
+pub(crate) fn in_doubt<T: std::fmt::Debug>(write: impl Fn() -> Pending<T>) -> WriteToken {
+    let mut doubt = None;
+    until("a write is in doubt", || match ends(write()) {
+        Err(Error::Ambiguous { token, .. }) => {
+            doubt = Some(token);
+            true
+        }
+        Err(Error::NotAttempted { .. }) => false,
+        answer => panic!("{answer:?}"),
+    });
+    doubt.expect("it was waited for")
+}
+
+/// Nothing waits for any replica, nor is any of them at work.
+pub(crate) fn until_nobody_is_busy(store: &OrderStore) {
+    until("nobody is busy", || status(store).replicas.iter().all(|replica| replica.queued == 0));
 }
 
 pub(crate) fn scanned(store: &OrderStore, set: SetId, day: Day) -> Vec<Order> {

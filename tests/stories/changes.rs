@@ -1,7 +1,9 @@
 //! Orders that change: compare and set, closures in turn, writes in doubt.
 
 use crate::bench::*;
-use ordermint::{Change, Error, NotAttempted, OrderStore, Placed, ReadOptions, Resolved, Version, WriteOptions, WriteToken};
+use ordermint::{
+    Change, CreateOptions, Error, NotAttempted, OrderStore, Placed, ReadOptions, Resolved, Version, WriteOptions, WriteToken,
+};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -20,6 +22,11 @@ fn token(result: Result<Version, Error>) -> WriteToken {
         Err(Error::Ambiguous { token, .. }) => token,
         other => panic!("{other:?}"),
     }
+}
+
+/// Long enough for a closure to begin on a machine that has other things to do.
+fn later() -> WriteOptions {
+    WriteOptions::new().deadline(Duration::from_secs(3))
 }
 
 const SOON: Duration = Duration::from_millis(150);
@@ -84,8 +91,9 @@ fn closures_see_each_other_and_share_writes() {
         let next = std::str::from_utf8(&order.value).expect("text").parse::<u32>().expect("a number") + 1;
         Change::write(next.to_string(), next)
     };
-    bench.faults.iter().for_each(|faults| faults.delay_applies(Duration::from_millis(20)));
+    bench.faults.iter().for_each(|faults| faults.hang_applies());
     let under_way: Vec<_> = (0..200).map(|_| store.modify(order.number, add)).collect();
+    bench.release_all();
     let mut versions = std::collections::BTreeSet::new();
     for (at, modified) in (1..).zip(under_way) {
         let modified = ends(modified).expect("modified");
@@ -128,11 +136,11 @@ fn a_closure_that_hangs_holds_up_its_order_and_nothing_else() {
     let store = bench.open();
     let (stuck, other) = (placed(&store, "stuck"), placed(&store, "other"));
     let (release, hang) = std::sync::mpsc::channel::<()>();
-    let hung = store.modify_with(stuck.number, soon(), move |_| {
+    let hung = store.modify_with(stuck.number, later(), move |_| {
         let _ = hang.recv();
         Change::write("too late", ())
     });
-    let behind = store.modify_with(stuck.number, soon(), |_| Change::write("behind", ()));
+    let behind = store.modify_with(stuck.number, later(), |_| Change::write("behind", ()));
     let reason = NotAttempted::NoTurn { number: stuck.number };
     assert_eq!(ends(hung).map(|_| ()), Err(Error::NotAttempted { reason: reason.clone() }));
     assert_eq!(ends(behind).map(|_| ()), Err(Error::NotAttempted { reason }));
@@ -160,8 +168,9 @@ fn a_write_in_doubt_that_is_seen_is_rolled_forward() {
     let store = bench.open();
     let order = placed(&store, "first");
     hang_two(&bench);
-    let token = token(ends(store.update_with(order.number, order.version, "second", soon())));
+    let token = in_doubt(|| store.update_with(order.number, order.version, "second", soon()));
     assert_eq!(token.number, order.number);
+    until("the first has it", || replica(&store, 0).queued == 0);
     bench.release_all();
     assert_eq!(ends(store.resolve(token)), Ok(Resolved::Applied));
     assert_eq!(value(&store, &order), "second");
@@ -176,7 +185,7 @@ fn a_write_in_doubt_that_is_not_seen_can_never_win() {
     let store = bench.open();
     let order = placed(&store, "first");
     until("all have it", || bench.holders(order.number) == 3);
-    until("nobody is busy", || status(&store).replicas.iter().all(|replica| replica.queued == 0));
+    until_nobody_is_busy(&store);
     bench.faults[0].fail_applies(1);
     bench.faults[1].fail_applies(1);
     let token = token(ends(store.update(order.number, order.version, "second")));
@@ -197,18 +206,15 @@ fn a_write_in_doubt_that_is_not_seen_can_never_win() {
 #[test]
 fn a_new_order_in_doubt_is_resolved_for_good() {
     let bench = Bench::new(3, 2, 2);
-    let store = bench.builder().deadline(SOON).open().expect("the store opens");
+    let store = bench.builder().deadline(Duration::from_secs(2)).open().expect("the store opens");
     placed(&store, "a lease comes first");
-    until("nobody is busy", || status(&store).replicas.iter().all(|replica| replica.queued == 0));
+    until_nobody_is_busy(&store);
     bench.faults.iter().for_each(|faults| faults.hang_applies());
-    let token = match ends(store.create("perhaps")) {
-        Err(Error::Ambiguous { token, .. }) => token,
-        other => panic!("{other:?}"),
-    };
+    let token = in_doubt(|| store.create_with("perhaps", CreateOptions::new().deadline(SOON)));
     // Nobody shows it, nobody takes anything: the question stays open.
     assert!(ends(store.resolve(token)).is_err());
     bench.release_all();
-    until("nobody is busy", || status(&store).replicas.iter().all(|replica| replica.queued == 0));
+    until_nobody_is_busy(&store);
     let outcome = ends(store.resolve(token)).expect("resolved");
     let read = ends(store.get(token.number)).expect("read").map(|order| order.value);
     match outcome {
@@ -232,10 +238,13 @@ fn an_update_in_doubt_is_settled_before_the_next_is_compared() {
         if !seen {
             bench.faults[0].hang_applies();
         }
-        let token = token(ends(store.update_with(order.number, order.version, "second", soon())));
+        let token = in_doubt(|| store.update_with(order.number, order.version, "second", soon()));
+        if seen {
+            until("the first has it", || replica(&store, 0).queued == 0);
+        }
         bench.release_all();
         if !seen {
-            until("nobody is busy", || status(&store).replicas.iter().all(|replica| replica.queued == 0));
+            until_nobody_is_busy(&store);
         }
         let next = ends(store.update(order.number, order.version, "third"));
         // By now the late write is there, so it is rolled forward, and the one behind it is told.
@@ -252,11 +261,7 @@ fn closures_wait_until_a_doubt_is_settled() {
     let store = bench.open();
     let order = placed(&store, "first");
     hang_two(&bench);
-    let doubtful = store.modify_with(order.number, soon(), |_| Change::write("second", ()));
-    let token = match ends(doubtful) {
-        Err(Error::Ambiguous { token, .. }) => token,
-        other => panic!("{other:?}"),
-    };
+    let token = in_doubt(|| store.modify_with(order.number, soon(), |_| Change::write("second", ())));
     let next = store.modify(order.number, |order| Change::keep(order.value.clone()));
     bench.release_all();
     let seen = ends(next).expect("kept").output;
@@ -295,8 +300,7 @@ fn what_a_read_showed_stays_although_its_writer_is_in_doubt_and_the_store_is_kil
     until("all have it", || bench.holders(order.number) == 3);
     bench.faults[1].hang_applies();
     bench.faults[2].hang_applies();
-    let update = store.update_with(order.number, order.version, "second", soon());
-    let token = token(ends(update));
+    let token = in_doubt(|| store.update_with(order.number, order.version, "second", soon()));
     bench.release_all();
     let read = ends(store.get(order.number)).expect("read").expect("there");
     drop(store);
@@ -330,7 +334,7 @@ fn recent_orders_are_read_from_memory_and_never_older_than_written() {
     assert!(asked() < before + 20, "nobody was asked");
     // In doubt it is not known any more: replicas are asked.
     hang_two(&bench);
-    let token = token(ends(store.update_with(order.number, version, "21", soon())));
+    let token = in_doubt(|| store.update_with(order.number, version, "21", soon()));
     bench.release_all();
     let read = ends(store.get(order.number)).expect("read").expect("there");
     assert!(asked() > before);
@@ -355,7 +359,7 @@ fn what_a_closure_gives_may_panic_when_it_is_dropped_and_harms_nobody() {
     let order = placed(&store, "whole");
     let (release, hang) = std::sync::mpsc::channel::<()>();
     // Its caller is told before it ends, so that what it gives is dropped by the store.
-    let late = store.modify_with(order.number, soon(), move |_| {
+    let late = store.modify_with(order.number, later(), move |_| {
         let _ = hang.recv();
         Change::write("too late", Bomb)
     });
@@ -380,9 +384,8 @@ fn a_closure_that_ran_ends_by_its_deadline_while_a_later_one_hangs() {
     bench.faults.iter().for_each(|faults| faults.hang_applies());
     // While this is being written the next two wait, to share a write.
     let first = store.modify(order.number, |_| Change::write("1", ()));
-    let second =
-        store.modify_with(order.number, WriteOptions::new().deadline(Duration::from_millis(600)), |_| Change::write("2", ()));
-    let third = store.modify_with(order.number, WriteOptions::new().deadline(Duration::from_millis(600)), move |_| {
+    let second = store.modify_with(order.number, later(), |_| Change::write("2", ()));
+    let third = store.modify_with(order.number, later(), move |_| {
         let _ = hang.recv();
         Change::write("3", ())
     });

@@ -90,7 +90,8 @@ fn reads_under_way_at_close_are_answered() {
 #[test]
 fn a_hung_replica_is_left_behind_and_named() {
     let bench = Bench::new(3, 2, 2);
-    let store = bench.builder().close_timeout(Duration::from_millis(400)).open().expect("opens");
+    // The others end within it.
+    let store = bench.builder().close_timeout(Duration::from_secs(3)).open().expect("opens");
     let mut acknowledged = Acknowledged::new();
     create_some(&store, "before", 10, &mut acknowledged);
     bench.faults[1].hang_applies();

@@ -3,22 +3,27 @@
 use crate::bench::*;
 use ordermint::testing::ManualClock;
 use ordermint::{
-    Day, Error, Identity, Marks, MemoryReplica, OrderStore, Replica, ReplicaError, ReplicaState, SetConfig, Standing,
+    CreateOptions, Day, Error, Identity, Marks, MemoryReplica, OrderStore, Replica, ReplicaError, ReplicaState, SetConfig,
+    Standing,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+fn soon() -> CreateOptions {
+    CreateOptions::new().deadline(Duration::from_secs(1))
+}
+
 #[test]
 fn a_second_coordinator_fences_off_the_first() {
     let bench = Bench::new(3, 2, 2);
-    let first = bench.builder().deadline(Duration::from_secs(1)).open().expect("opens");
+    let first = bench.open();
     let mut acknowledged = Acknowledged::new();
     create_some(&first, "first", 10, &mut acknowledged);
     let second = bench.open();
     create_some(&second, "second", 10, &mut acknowledged);
     for _ in 0..5 {
-        match ends(first.create("fenced")) {
+        match ends(first.create_with("fenced", soon())) {
             Err(Error::Ambiguous { acked: 0 | 1, .. } | Error::NotAttempted { .. }) => {}
             other => panic!("never acknowledged: {other:?}"),
         }
@@ -34,12 +39,12 @@ fn a_second_coordinator_fences_off_the_first() {
 #[test]
 fn a_fenced_coordinator_is_not_saved_by_a_replica_that_was_away() {
     let bench = Bench::new(3, 2, 2);
-    let first = bench.builder().deadline(Duration::from_secs(1)).open().expect("opens");
+    let first = bench.open();
     ends(first.create("first")).expect("created");
     bench.gone[2].store(true, Ordering::SeqCst);
     let second = bench.open();
     for _ in 0..3 {
-        assert!(ends(first.create("fenced")).is_err());
+        assert!(ends(first.create_with("fenced", soon())).is_err());
     }
     let placed = ends(second.create("second")).expect("two of three");
     assert_eq!(ends(second.get(placed.number)).expect("read").expect("there").value, "second");
@@ -152,6 +157,8 @@ fn a_roll_back_is_witnessed_by_the_peers_also_after_a_session_without_the_replic
         let store = open();
         for _ in 0..5 {
             create_some(&store, "with all", 1, &mut acknowledged);
+            // The next group of its peers says that it has this one.
+            until_nobody_is_busy(&store);
         }
         drop(store);
         away.store(true, Ordering::SeqCst);
@@ -183,7 +190,7 @@ fn floors_raised_at_once_leave_the_highest_on_every_replica() {
             }
         });
         day = days[5];
-        until("nobody is busy", || status(&store).replicas.iter().all(|replica| replica.queued == 0));
+        until_nobody_is_busy(&store);
         for memory in &bench.memory {
             let floor = MemoryReplica::clone(memory).meta("floor").expect("readable").expect("there");
             assert_eq!(floor, day.to_string(), "the lower day came after the higher one");

@@ -86,11 +86,8 @@ fn what_is_written_again_or_back_keeps_its_origin() {
     let (bench, store, number, version) = begun(0);
     // Nothing is written anywhere until they are released: settling it finds the order as it was, or as it becomes.
     bench.faults.iter().for_each(|faults| faults.hang_applies());
-    let options = WriteOptions::new().deadline(Duration::from_millis(100));
-    let token = match ends(store.update_with(number, version, "in doubt", options)) {
-        Err(Error::Ambiguous { token, .. }) => token,
-        other => panic!("{other:?}"),
-    };
+    let options = || WriteOptions::new().deadline(Duration::from_millis(100));
+    let token = in_doubt(|| store.update_with(number, version, "in doubt", options()));
     let resolved = store.resolve(token);
     bench.release_all();
     ends(resolved).expect("settled");

@@ -87,7 +87,7 @@ fn what_a_read_has_shown_is_shown_by_every_later_read_whoever_is_away() {
     let bench = Bench::new(3, 1, 3);
     let store = bench.open();
     ends(store.create("a lease comes first")).expect("created");
-    until("nobody is busy", || status(&store).replicas.iter().all(|replica| replica.queued == 0));
+    until_nobody_is_busy(&store);
     bench.faults[1].fail_applies(1);
     bench.faults[2].fail_applies(1);
     let Err(Error::Ambiguous { token, .. }) = ends(store.create("on one of three")) else { panic!("W = 3 cannot be had") };

@@ -44,12 +44,12 @@ fn a_write_back_that_fails_on_one_goes_on_to_another_and_on_all_is_unconfirmed()
     let bench = Bench::new(3, 2, 2);
     let store = bench.open();
     ends(store.create("a lease comes first")).expect("created");
-    until("nobody is busy", || status(&store).replicas.iter().all(|replica| replica.queued == 0));
+    until_nobody_is_busy(&store);
     ends(store.close()).expect("closed");
     bench.plant(0, number, OLD, "left behind");
     let store = bench.open();
     until("the lease is there", || status(&store).lease_left > 0);
-    until("nobody is busy", || status(&store).replicas.iter().all(|replica| replica.queued == 0));
+    until_nobody_is_busy(&store);
     bench.faults[1].fail_applies(1);
     bench.faults[2].fail_applies(1);
     match ends(store.get(number)) {

@@ -35,6 +35,7 @@ pub(crate) fn reason(store: &OrderStore, index: u8) -> String {
 /// All voters hold the same of what older epochs wrote, and nobody lacks anything that is known.
 pub(crate) fn until_all_agree(store: &OrderStore) {
     until("nothing is missed", || status(store).replicas.iter().all(|replica| replica.missed == 0));
+    until_nobody_is_busy(store);
     until("no range is dirty", || status(store).compared.is_some_and(|compared| compared.dirty == 0));
     assert_eq!(ends(store.compared()).expect("compared").dirty, 0);
 }
@@ -150,6 +151,7 @@ fn an_order_that_a_returning_replica_has_silently_lost_is_never_absent() {
     let store = bench.open();
     ends(store.compared()).expect("compared");
     let number = ends(store.create("kept by one")).expect("created").number;
+    until("all have it", || bench.holders(number) == 3);
     bench.faults[0].forget(number);
     for _ in 0..2 {
         take_out(&store, 2);
@@ -175,6 +177,7 @@ fn from_the_moment_it_votes_a_returning_replica_is_not_believed_alone() {
     let store = bench.open();
     ends(store.compared()).expect("compared");
     let number = ends(store.create("kept by one")).expect("created").number;
+    until("all have it", || bench.holders(number) == 3);
     bench.faults[0].forget(number);
     take_out(&store, 2);
     bench.faults[2].forget(number);
@@ -190,7 +193,7 @@ fn from_the_moment_it_votes_a_returning_replica_is_not_believed_alone() {
 #[test]
 fn one_that_cannot_return_says_why_within_the_time_and_can_try_again() {
     let bench = Bench::new(3, 2, 2);
-    let store = bench.builder().open_timeout(Duration::from_millis(300)).open().expect("opens");
+    let store = bench.builder().open_timeout(Duration::from_secs(2)).open().expect("opens");
     let mut acknowledged = Acknowledged::new();
     create_some(&store, "before", 10, &mut acknowledged);
     bench.faults[1].hang_applies();
@@ -205,7 +208,7 @@ fn one_that_cannot_return_says_why_within_the_time_and_can_try_again() {
     assert_eq!(comes_to(&store, 1), ReplicaState::Out);
     // On a busy machine the time is up before it is seen to hang.
     let why = reason(&store, 1);
-    assert!(why.contains("hung") || why.contains("no answer within 300 ms"), "{why}");
+    assert!(why.contains("hung") || why.contains("no answer within 2000 ms"), "{why}");
     create_some(&store, "goes on", 10, &mut acknowledged);
     bench.release_all();
     returns(&store, 1);
@@ -428,7 +431,8 @@ fn close_does_not_wait_for_a_replica_that_hangs_in_its_return() {
 #[test]
 fn close_ends_while_a_claim_waits_for_a_replica_that_hangs() {
     let bench = Bench::new(3, 2, 2);
-    let store = bench.builder().close_timeout(Duration::from_millis(400)).open().expect("opens");
+    // The one that does not hang ends within it.
+    let store = bench.builder().close_timeout(Duration::from_secs(3)).open().expect("opens");
     ends(store.create("before")).expect("created");
     take_out(&store, 2);
     bench.faults[1].hang_applies();

@@ -3,7 +3,7 @@
 use crate::bench::*;
 use ordermint::{Error, Order, OrderNumber, OrderStore, Version};
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// The day by pages of `limit`.
 fn by_pages(store: &OrderStore, bench: &Bench, limit: usize) -> Vec<Result<Order, Error>> {
@@ -99,16 +99,21 @@ fn a_scan_while_creating_shows_all_that_was_acknowledged_before_it_began() {
     let bench = Bench::new(3, 2, 2);
     let store = bench.open();
     let mut acknowledged = Acknowledged::new();
-    let stop = AtomicBool::new(false);
+    let (stop, round) = (AtomicBool::new(false), AtomicUsize::new(0));
     std::thread::scope(|scope| {
         let creating = scope.spawn(|| {
             let mut others = Acknowledged::new();
             while !stop.load(Ordering::SeqCst) {
-                create_some(&store, "meanwhile", 64, &mut others);
+                // Not so far ahead that a scan on a busy machine never comes to the end of them.
+                match others.len() < 1_280 * (round.load(Ordering::SeqCst) + 1) {
+                    true => create_some(&store, "meanwhile", 64, &mut others),
+                    false => std::thread::yield_now(),
+                }
             }
             others
         });
-        for _ in 0..20 {
+        for at in 0..20 {
+            round.store(at, Ordering::SeqCst);
             create_some(&store, "before", 10, &mut acknowledged);
             let found: Vec<OrderNumber> = scanned(&store, bench.set, today()).iter().map(|order| order.number).collect();
             assert!(found.is_sorted_by(|a, b| a < b), "in order of number, each once");

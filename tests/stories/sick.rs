@@ -2,7 +2,7 @@
 
 use crate::bench::*;
 use ordermint::testing::FaultControl;
-use ordermint::{Error, NotAttempted, ReplicaState};
+use ordermint::{CreateOptions, Error, NotAttempted, ReadOptions, ReplicaState};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -48,8 +48,12 @@ fn one_sick_replica_of_three_stops_nobody_and_status_names_it() {
             Says::Nothing => {}
         }
         for well in [0, 2] {
-            let status = replica(&store, well);
-            assert_eq!((status.state, status.reason), (ReplicaState::Voting, None), "{what}");
+            // On a busy machine it may seem to hang for a while.
+            until(&format!("{well} is well while another {what}"), || {
+                let status = replica(&store, well);
+                assert_eq!(status.state, ReplicaState::Voting, "{what}");
+                status.reason.is_none()
+            });
         }
         create_some(&store, what, 20, &mut acknowledged);
         bench.release_all();
@@ -87,14 +91,14 @@ fn a_missing_replica_is_named_and_missed_by_nobody() {
 fn two_sick_writers_of_three_end_creates_by_their_deadline_and_lose_nothing_acknowledged() {
     for (what, sicken, _) in &SICKNESSES[..5] {
         let bench = Bench::new(3, 2, 2);
-        let store = bench.builder().deadline(Duration::from_millis(500)).open().expect("opens");
+        let store = bench.open();
         let mut acknowledged = Acknowledged::new();
         create_some(&store, "before", 20, &mut acknowledged);
         sicken(&bench.faults[0]);
         sicken(&bench.faults[2]);
         for _ in 0..3 {
             let started = Instant::now();
-            match ends(store.create("in vain")) {
+            match ends(store.create_with("in vain", CreateOptions::new().deadline(Duration::from_millis(500)))) {
                 Err(Error::Ambiguous { need: 2, .. }) => {}
                 Err(Error::NotAttempted { reason: NotAttempted::NoQuorum { need: 2, of: 3, .. } }) => {}
                 other => panic!("{what}: {other:?}"),
@@ -117,7 +121,7 @@ fn two_sick_readers_of_three_end_reads_by_their_deadline() {
     ];
     for (what, sicken) in sicknesses {
         let bench = Bench::new(3, 2, 2);
-        let store = bench.builder().deadline(Duration::from_millis(700)).open().expect("opens");
+        let store = bench.builder().deadline(Duration::from_secs(2)).open().expect("opens");
         ends(store.compared()).expect("nothing to compare");
         let mut acknowledged = Acknowledged::new();
         create_some(&store, "before", 5, &mut acknowledged);
@@ -125,7 +129,8 @@ fn two_sick_readers_of_three_end_reads_by_their_deadline() {
         sicken(&bench.faults[2]);
         for _ in 0..2 {
             for number in acknowledged.keys() {
-                match ends(store.get(*number)) {
+                let hasty = ReadOptions::strong().deadline(Duration::from_millis(300));
+                match ends(store.get_with(*number, hasty)) {
                     Err(Error::QuorumLost { need: 2, of: 3, .. } | Error::DeadlineExceeded { need: 2, .. }) => {}
                     other => panic!("{what}: {other:?}"),
                 }
@@ -161,7 +166,7 @@ fn a_replica_that_hangs_in_every_read_since_open_stops_neither_reads_nor_the_com
     all_are_there(&store, &acknowledged);
     bench.release_all();
     until("the released replica is found to be well", || status(&store).compared.is_some_and(|compared| compared.dirty == 0));
-    assert_eq!(replica(&store, 2).reason, None);
+    until("nothing is said of it any more", || replica(&store, 2).reason.is_none());
     ends(store.close()).expect("closed");
 }
 
@@ -176,10 +181,12 @@ fn an_order_on_one_replica_is_written_back_although_another_hangs() {
     bench.faults[1].forget(number);
     bench.faults[2].hang_reads();
     let store = bench.open();
-    let applied = bench.faults[1].applies();
+    // By one of the two that were not heard to have it: the one that hangs in reads takes writes.
+    let applies = || bench.faults[1].applies() + bench.faults[2].applies();
+    let applied = applies();
     for _ in 0..3 {
         assert_eq!(ends(store.get(number)).expect("two of three answer").expect("it is there").value, "here");
-        assert!(bench.faults[1].applies() > applied, "written back before anybody is shown it");
+        assert!(applies() > applied, "written back before anybody is shown it");
     }
     bench.release_all();
 }

@@ -152,9 +152,17 @@ fn a_weak_read_passes_by_the_silent_and_says_what_it_found() {
     let (number, version) = settled(&bench, &store);
     bench.faults[2].hang_reads();
     let stale = Error::Stale { number, found: Some(version), wanted: NEVER };
-    for deadline in [Duration::from_millis(100), Duration::from_secs(3_600)] {
-        let options = ReadOptions::weak().at_least(NEVER).deadline(deadline);
-        assert_eq!(read(&store, number, options), Err(stale.clone()));
+    // On a busy machine not even the others answer within the shorter one.
+    for deadline in [Duration::from_millis(200), Duration::from_secs(3_600)] {
+        until("the others answer in time", || {
+            match read(&store, number, ReadOptions::weak().at_least(NEVER).deadline(deadline)) {
+                Err(Error::DeadlineExceeded { .. }) => false,
+                answer => {
+                    assert_eq!(answer, Err(stale.clone()));
+                    true
+                }
+            }
+        });
     }
     bench.release_all();
 }

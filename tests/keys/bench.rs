@@ -176,6 +176,12 @@ pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// Nothing waits for any replica, nor is any of them at work.
+pub(crate) fn until_nobody_is_busy(store: &OrderStore) {
+    let is_idle = || store.status().sets.iter().flat_map(|set| &set.replicas).all(|replica| replica.queued == 0);
+    until("nobody is busy", is_idle);
+}
+
 pub(crate) fn is_gone(store: &OrderStore, number: OrderNumber) -> bool {
     ends(store.get(number)).is_ok_and(|order| order.is_none())
 }

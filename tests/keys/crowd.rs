@@ -29,7 +29,7 @@ fn one_order_a_key_is_left(patience: Duration) {
     let seed = fastrand::u64(..);
     println!("seed {seed}");
     let bench = Bench::new(&[7, 8, 9]);
-    let store = bench.builder().deadline(patience).open().expect("the store opens");
+    let store = bench.open();
     let (next, done) = (AtomicUsize::new(0), AtomicBool::new(false));
     /// Ends the trouble also when somebody panics.
     struct Done<'a>(&'a AtomicBool);
@@ -71,7 +71,7 @@ fn one_order_a_key_is_left(patience: Duration) {
                         return told;
                     }
                     let (which, payload) = (at % KEYS, format!("order of key {}", at % KEYS));
-                    match ends(store.create_with(payload, key(&name(which)))) {
+                    match ends(store.create_with(payload, key(&name(which)).deadline(patience))) {
                         Ok(placed) => told.push((which, (placed.number, placed.unverified.is_empty()))),
                         Err(Error::Ambiguous { .. } | Error::NotAttempted { .. }) => {}
                         Err(error) => panic!("{}: {error}", name(which)),

@@ -5,11 +5,18 @@ use ordermint::testing::FaultControl;
 use ordermint::{BreakerSettings, BreakerState, Error, Forced, OrderStore, Resolved, WriteToken};
 use std::time::Duration;
 
+/// On a busy machine its time may be up before it is sent: then once more.
 fn doubtful(store: &OrderStore) -> WriteToken {
-    match ends(store.create_with("once", key("k").deadline(SOON))) {
-        Err(Error::Ambiguous { token, .. }) => token,
+    let mut doubt = None;
+    until("a create is in doubt", || match ends(store.create_with("once", key("k").deadline(SOON))) {
+        Err(Error::Ambiguous { token, .. }) => {
+            doubt = Some(token);
+            true
+        }
+        Err(Error::NotAttempted { .. }) => false,
         other => panic!("it should be in doubt: {other:?}"),
-    }
+    });
+    doubt.expect("it was waited for")
 }
 
 #[test]
@@ -64,6 +71,7 @@ fn a_create_in_doubt_that_is_not_found_where_it_was_looked_for_is_given_up_befor
     (0..20).for_each(|_| drop(placed(store.create("plain"))));
     ends(store.compared()).expect("they are compared");
     let faults = &bench.set(set(7)).faults;
+    let mut doubts = 0;
     for at in 0..40 {
         let name = format!("k{at}");
         let options = || key(&name).strict().deadline(Duration::from_millis(100));
@@ -71,8 +79,11 @@ fn a_create_in_doubt_that_is_not_found_where_it_was_looked_for_is_given_up_befor
         let first = match ends(store.create_with("once", options())) {
             Err(Error::Ambiguous { token, .. }) => token,
             Ok(placed) if placed.number.set_id() == set(8) => continue,
+            // A busy machine: the time was up before it was sent, or before the SETs could be asked.
+            Err(Error::NotAttempted { .. } | Error::KeyUnverified { .. }) => continue,
             other => panic!("{other:?}"),
         };
+        doubts += 1;
         let second = ends(store.create_with("once", options()));
         faults.iter().for_each(FaultControl::release);
         // It is settled before the key is used again, which would end it.
@@ -81,6 +92,7 @@ fn a_create_in_doubt_that_is_not_found_where_it_was_looked_for_is_given_up_befor
         let expected = if told.number == first.number { Resolved::Applied } else { Resolved::NotApplied };
         assert_eq!(outcome, expected, "{name}: {first}, then {second:?}, then {told:?}");
     }
+    assert!(doubts > 0, "none was ever in doubt");
 }
 
 #[test]
@@ -146,9 +158,16 @@ fn what_a_read_does_not_find_is_not_taken_for_void() {
         let create = |at: usize| store.create_with(format!("once {at}"), key(&format!("k{at}")).deadline(deadline));
         (0..KEYS).map(create).collect::<Vec<_>>()
     };
+    let mut doubts = 0;
     for answer in create(SOON) {
-        assert!(matches!(ends(answer), Err(Error::Ambiguous { .. })));
+        match ends(answer) {
+            Err(Error::Ambiguous { .. }) => doubts += 1,
+            // A busy machine: the time was up before it was sent.
+            Err(Error::NotAttempted { .. }) => {}
+            answer => panic!("{answer:?}"),
+        }
     }
+    assert!(doubts > 0, "none was ever in doubt");
     store.force_breaker(set(8), Forced::Auto).expect("it has its way");
     until("the other SET is well", || store.status().sets[1].writes == BreakerState::Closed);
     let numbers: Vec<_> = create(Duration::from_secs(20)).into_iter().map(|answer| placed(answer).number).collect();

@@ -1,9 +1,12 @@
 //! A key that is used again.
 
-use crate::bench::{Bench, SOON, ends, key, payload_of, placed, set, until};
+use crate::bench::{Bench, ends, key, payload_of, placed, set, until};
 use ordermint::testing::FaultControl;
 use ordermint::{ConfigError, CreateOptions, Error, NotAttempted, Pending, Placed};
 use std::time::Duration;
+
+/// Nothing is answered before all are sent, however slow the machine.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 #[test]
 fn a_key_used_again_gives_the_first_order() {
@@ -133,7 +136,7 @@ fn too_many_creates_with_keys_are_refused_at_once_and_the_others_end() {
     let faults = &bench.set(set(7)).faults;
     faults.iter().for_each(FaultControl::hang_reads);
     let (waiting, refused) =
-        too_many((0..150).map(|at| store.create_with("once", key(&format!("{at}")).deadline(SOON))).collect());
+        too_many((0..150).map(|at| store.create_with("once", key(&format!("{at}")).deadline(PATIENCE))).collect());
     assert_eq!((waiting.len(), refused), (100, 50));
     faults.iter().for_each(FaultControl::release);
     waiting.into_iter().for_each(|call| drop(ends(call)));
@@ -146,7 +149,7 @@ fn at_most_8192_wait_for_one_key() {
     let store = bench.open();
     let faults = &bench.set(set(7)).faults;
     faults.iter().for_each(FaultControl::hang_reads);
-    let (waiting, refused) = too_many((0..8_200).map(|_| store.create_with("once", key("k").deadline(SOON))).collect());
+    let (waiting, refused) = too_many((0..8_200).map(|_| store.create_with("once", key("k").deadline(PATIENCE))).collect());
     assert_eq!((waiting.len(), refused), (8_193, 7), "one has the turn");
     faults.iter().for_each(FaultControl::release);
     waiting.into_iter().for_each(|call| drop(ends(call)));

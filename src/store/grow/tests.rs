@@ -8,6 +8,7 @@ use crate::store::Builder;
 use crate::testing::ManualClock;
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 fn id(id: u16) -> SetId {
     SetId::new(id).unwrap()
@@ -51,7 +52,15 @@ impl Steps {
         let store = naming_seven(&live).open().unwrap();
         let number = store.create("from before").wait().unwrap().number;
         store.compared().wait().unwrap();
-        let keep = |step: &str| copy(&live, &home.path().join(step));
+        let keep = |step: &str| {
+            // A step is done when most replicas have taken it; here it is to be on all.
+            let start = Instant::now();
+            while store.status().sets[0].replicas.iter().any(|replica| replica.queued > 0) {
+                assert!(start.elapsed() < Duration::from_secs(40), "{step}: a replica never ends");
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            copy(&live, &home.path().join(step));
+        };
         let (inner, config): (&Inner, _) = (&store.inner, nine());
         let mut changes = inner.changes.lock();
         keep("before");

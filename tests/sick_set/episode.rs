@@ -2,7 +2,7 @@
 
 use crate::callers::{Callers, payload};
 use crate::common::{how_many, say};
-use crate::world::{SETS, TRIP_COUNT, World, ends, id, status_of, until};
+use crate::world::{PROBES, SETS, TRIP_COUNT, World, ends, id, status_of, until};
 use ordermint::{BreakerState, OrderNumber, OrderStore, ReplicaState};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -45,7 +45,7 @@ pub(crate) fn all_sets_in_turn(trouble: &Trouble) {
 fn one_set(world: &World, store: &OrderStore, callers: &Callers, trouble: &Trouble, sick: u8) {
     let orders_there = || callers.told(|told| told.placed.iter().filter(|(number, _)| number.set_id() == id(sick)).count());
     until_it_takes_orders(store, sick, orders_there);
-    let (opened, given_up) = (status_of(store, sick).writes_opened, callers.told(|told| told.superseded.len()));
+    let (opened_before, given_up) = (status_of(store, sick).writes_opened, callers.told(|told| told.superseded.len()));
 
     world.slow.only(Some(sick)).expect("the shim is told");
     let sampled = Sampled::of(store, sick);
@@ -54,13 +54,13 @@ fn one_set(world: &World, store: &OrderStore, callers: &Callers, trouble: &Troub
     // Where the replicas fail at once there may be too few failures for the breaker: the SET then refuses what it is sent.
     until("it is left alone", store, || {
         let status = status_of(store, sick);
-        status.writes_opened > opened || status.closed_for_creates.is_some()
+        status.writes_opened > opened_before || status.closed_for_creates.is_some()
     });
     // Looked at late, never early.
     let (left_at, left_after) = (Instant::now(), start.elapsed());
     let in_flight = sampled.most();
     std::thread::sleep(SICK);
-    let opened = status_of(store, sick).writes_opened - opened;
+    let opened = status_of(store, sick).writes_opened - opened_before;
 
     (trouble.mend)(world, sick);
     world.slow.heal().expect("the shim is told");
@@ -78,16 +78,18 @@ fn one_set(world: &World, store: &OrderStore, callers: &Callers, trouble: &Troub
 
     let (failed, numbers) = callers.told(|told| (told.failed.clone(), told.superseded[given_up..].to_vec()));
     let elsewhere = numbers.iter().filter(|(number, _)| number.set_id() != id(sick)).count();
-    let sent_after = numbers.iter().filter(|(_, began)| *began > left_at).count();
+    let sent_after = numbers.iter().filter(|(number, began)| number.set_id() == id(sick) && *began > left_at).count();
     say(&format!(
         "SET {sick}: left alone after {left_after:?} with {in_flight} seen in flight, breaker opened {opened} times; {} numbers given up, \
          {sent_after} of them called after that, {elsewhere} of other SETs; takes orders again after {taken_after:?}, all voids delivered after {delivered_after:?}",
         numbers.len(),
     ));
     assert_eq!(failed, [], "creates failed");
-    // What was called before that and was given up was in flight then.
+    // What was called before that and was given up was in flight then. Should this thread be late to mend it, there is one round of
+    // probes more, or two.
+    let more_rounds = (status_of(store, sick).writes_opened - opened_before).saturating_sub(2) as usize;
     assert!(
-        sent_after <= TRIP_COUNT,
+        sent_after <= TRIP_COUNT + PROBES * more_rounds,
         "{sent_after} of {} numbers given up were sent to a SET that was left alone",
         numbers.len()
     );

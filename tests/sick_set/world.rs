@@ -19,6 +19,8 @@ pub(crate) const REPLICAS: u8 = 3;
 
 /// Of a breaker, as it is by default.
 pub(crate) const TRIP_COUNT: usize = 5;
+/// At once, by default.
+pub(crate) const PROBES: usize = 3;
 
 pub(crate) struct World {
     pub(crate) slow: SlowDir,

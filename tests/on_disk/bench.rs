@@ -97,7 +97,9 @@ impl Disk {
 pub(crate) fn builder(quorum: Quorum, dirs: Vec<PathBuf>) -> Builder {
     let clock = ManualClock::at_noon(today());
     let config = SetConfig::new(SET).replicas(dirs);
-    OrderStore::builder().quorum(quorum).clock(clock).recent_bytes(0).cache_bytes(8 << 20).add_set(config)
+    // What is acknowledged here is so however busy the disk.
+    let builder = OrderStore::builder().quorum(quorum).clock(clock).deadline(AGES / 2);
+    builder.recent_bytes(0).cache_bytes(8 << 20).add_set(config)
 }
 
 /// A day's database.

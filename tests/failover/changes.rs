@@ -35,8 +35,10 @@ fn under_load(store: &OrderStore, well: &[u16], change: impl FnOnce()) -> Vec<Pl
             }
         };
         let writers: Vec<_> = (0..3).map(|name| scope.spawn(writer(name))).collect();
-        change();
+        // Should it panic, the writers end all the same.
+        let changed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(change));
         stop.store(true, Ordering::SeqCst);
+        changed.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         writers.into_iter().flat_map(|writer| writer.join().expect("no panic")).collect()
     })
 }

@@ -18,8 +18,15 @@ pub(crate) const AGES: Duration = Duration::from_secs(40);
 /// What operations are given. Short, so that a history does not take long.
 pub(crate) const DEADLINE: Duration = Duration::from_millis(150);
 
-/// For opening and closing. Short as well: who is not there by then is out.
-const TIMEOUT: Duration = Duration::from_millis(500);
+/// How long the replicas of a program may take to open, and what its operations are given.
+#[derive(Clone, Copy)]
+struct Patience {
+    open: Duration,
+    operations: Duration,
+}
+
+/// Who is not there by then is out.
+const HASTY: Patience = Patience { open: Duration::from_millis(500), operations: DEADLINE };
 
 pub(crate) struct World {
     pub(crate) set: SetId,
@@ -72,7 +79,7 @@ impl World {
         let faults: Vec<FaultControl> = (0..n).map(|_| FaultControl::new()).collect();
         let gone: Vec<Arc<AtomicBool>> = (0..n).map(|_| Arc::default()).collect();
         let opening_ms = Arc::default();
-        let life = start(set, quorum, &disks, &faults, &gone, &opening_ms, AGES);
+        let life = start(set, quorum, &disks, &faults, &gone, &opening_ms, Patience { open: AGES, ..HASTY });
         World { set, quorum, faults, gone, opening_ms, disks, life: RwLock::new(life), ending: Mutex::default(), tally }
     }
 
@@ -83,17 +90,17 @@ impl World {
 
     /// Closes the program, and starts it again.
     pub(crate) fn restart(&self) {
-        self.restart_with(&self.faults, TIMEOUT);
+        self.restart_with(&self.faults, HASTY);
         self.tally.add("restarts");
     }
 
-    fn restart_with(&self, faults: &[FaultControl], open_timeout: Duration) {
+    fn restart_with(&self, faults: &[FaultControl], patience: Patience) {
         let old = self.life();
         // What hangs keeps its lock, and the program could not start again: an operator would see to that first.
         let closing = old.store.close();
         self.release_all();
         let _ = closing.wait_timeout(AGES).unwrap_or_else(|_| panic!("closing never ends"));
-        self.replace(old, faults, open_timeout);
+        self.replace(old, faults, patience);
     }
 
     /// Kills the program, and starts it again. Whatever was under way in it ends where it is.
@@ -105,12 +112,12 @@ impl World {
             // The locks of a process go with it.
             *disk.lock.lock().unwrap_or_else(PoisonError::into_inner) = Arc::default();
         }
-        self.replace(old, &self.faults, TIMEOUT);
+        self.replace(old, &self.faults, HASTY);
         self.tally.add("kills");
     }
 
-    fn replace(&self, old: Life, faults: &[FaultControl], open_timeout: Duration) {
-        let new = start(self.set, self.quorum, &self.disks, faults, &self.gone, &self.opening_ms, open_timeout);
+    fn replace(&self, old: Life, faults: &[FaultControl], patience: Patience) {
+        let new = start(self.set, self.quorum, &self.disks, faults, &self.gone, &self.opening_ms, patience);
         *self.life.write().unwrap_or_else(PoisonError::into_inner) = new;
         let ending = std::thread::spawn(move || drop(old));
         self.ending.lock().unwrap_or_else(PoisonError::into_inner).push(ending);
@@ -129,8 +136,8 @@ impl World {
         self.gone.iter().for_each(|gone| gone.store(false, Ordering::SeqCst));
         // Failures asked for that nobody met are not for later.
         let honest: Vec<FaultControl> = self.faults.iter().map(|_| FaultControl::new()).collect();
-        // On a busy machine one may take its time to open, and all are waited for here.
-        self.restart_with(&honest, AGES);
+        // On a busy machine all takes its time, and from here on everything goes well.
+        self.restart_with(&honest, Patience { open: AGES, operations: AGES / 4 });
         let all_vote = || self.replicas().iter().all(|replica| replica.state == ReplicaState::Voting);
         let start = Instant::now();
         while !all_vote() {
@@ -155,7 +162,7 @@ fn start(
     faults: &[FaultControl],
     gone: &[Arc<AtomicBool>],
     opening_ms: &Arc<AtomicU64>,
-    open_timeout: Duration,
+    patience: Patience,
 ) -> Life {
     let killed = Arc::new(RwLock::new(false));
     let began = Instant::now();
@@ -173,7 +180,8 @@ fn start(
                 Ok(Faulty::new(Arc::new(mortal), faults.clone()))
             });
         }
-        let builder = OrderStore::builder().quorum(quorum).deadline(DEADLINE).close_timeout(TIMEOUT).open_timeout(open_timeout);
+        let builder = OrderStore::builder().quorum(quorum).deadline(patience.operations);
+        let builder = builder.open_timeout(patience.open).close_timeout(HASTY.open);
         match builder.add_set(config).open() {
             Ok(store) => return Life { store, killed },
             // A replica that was left behind in a hang ends soon: it was released.

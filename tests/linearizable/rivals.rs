@@ -34,7 +34,7 @@ fn left_in_doubt(world: &World, store: &OrderStore, number: OrderNumber, expecte
 
 #[test]
 fn what_was_read_is_not_taken_back_when_a_rival_of_it_returns() {
-    let world = World::new(Quorum::new(3, 2, 2).expect("a quorum"), Arc::new(Tally::default()));
+    let world = World::patient(Quorum::new(3, 2, 2).expect("a quorum"), Arc::new(Tally::default()));
     let store = world.life().store;
     let placed = ends(store.create("x")).expect("placed");
     let number = placed.number;
@@ -56,7 +56,7 @@ fn what_was_read_is_not_taken_back_when_a_rival_of_it_returns() {
 fn a_replica_alone_is_not_believed_where_others_may_know_better() {
     // A version on two of three, where W is three, is shown where two that hold it vote: nobody can claim the SET without one of
     // them. But R is one.
-    let world = World::new(Quorum::new(3, 1, 3).expect("a quorum"), Arc::new(Tally::default()));
+    let world = World::patient(Quorum::new(3, 1, 3).expect("a quorum"), Arc::new(Tally::default()));
     let store = world.life().store;
     let placed = ends(store.create("x")).expect("placed");
     let number = placed.number;
@@ -82,7 +82,7 @@ fn a_replica_alone_is_not_believed_where_others_may_know_better() {
 
 #[test]
 fn a_replica_that_is_opened_when_the_store_has_closed_is_closed_too() {
-    let world = World::new(Quorum::new(3, 2, 2).expect("a quorum"), Arc::new(Tally::default()));
+    let world = World::patient(Quorum::new(3, 2, 2).expect("a quorum"), Arc::new(Tally::default()));
     let held = world.life().store;
     held.take_out_replica(world.set, 0).expect("two are enough");
     world.opening_ms.store(200, Ordering::SeqCst);

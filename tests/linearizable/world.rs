@@ -27,6 +27,8 @@ struct Patience {
 
 /// Who is not there by then is out.
 const HASTY: Patience = Patience { open: Duration::from_millis(500), operations: DEADLINE };
+/// All goes well, however slow the machine.
+const PATIENT: Patience = Patience { open: AGES, operations: Duration::from_secs(10) };
 
 pub(crate) struct World {
     pub(crate) set: SetId,
@@ -36,6 +38,7 @@ pub(crate) struct World {
     pub(crate) gone: Vec<Arc<AtomicBool>>,
     /// How long opening a replica takes, in milliseconds.
     pub(crate) opening_ms: Arc<AtomicU64>,
+    patience: Patience,
     disks: Vec<Arc<Disk>>,
     life: RwLock<Life>,
     ending: Mutex<Vec<JoinHandle<()>>>,
@@ -67,6 +70,15 @@ struct Disk {
 
 impl World {
     pub(crate) fn new(quorum: Quorum, tally: Arc<Tally>) -> World {
+        World::with(quorum, tally, HASTY)
+    }
+
+    /// Nothing in it ends because the time is up.
+    pub(crate) fn patient(quorum: Quorum, tally: Arc<Tally>) -> World {
+        World::with(quorum, tally, PATIENT)
+    }
+
+    fn with(quorum: Quorum, tally: Arc<Tally>, patience: Patience) -> World {
         let set = SetId::new(7).expect("an id");
         let n = usize::from(quorum.n());
         let disk = || Disk {
@@ -79,8 +91,8 @@ impl World {
         let faults: Vec<FaultControl> = (0..n).map(|_| FaultControl::new()).collect();
         let gone: Vec<Arc<AtomicBool>> = (0..n).map(|_| Arc::default()).collect();
         let opening_ms = Arc::default();
-        let life = start(set, quorum, &disks, &faults, &gone, &opening_ms, Patience { open: AGES, ..HASTY });
-        World { set, quorum, faults, gone, opening_ms, disks, life: RwLock::new(life), ending: Mutex::default(), tally }
+        let life = start(set, quorum, &disks, &faults, &gone, &opening_ms, Patience { open: AGES, ..patience });
+        World { set, quorum, faults, gone, opening_ms, patience, disks, life: RwLock::new(life), ending: Mutex::default(), tally }
     }
 
     /// The program that runs now.
@@ -90,7 +102,7 @@ impl World {
 
     /// Closes the program, and starts it again.
     pub(crate) fn restart(&self) {
-        self.restart_with(&self.faults, HASTY);
+        self.restart_with(&self.faults, self.patience);
         self.tally.add("restarts");
     }
 
@@ -112,7 +124,7 @@ impl World {
             // The locks of a process go with it.
             *disk.lock.lock().unwrap_or_else(PoisonError::into_inner) = Arc::default();
         }
-        self.replace(old, &self.faults, HASTY);
+        self.replace(old, &self.faults, self.patience);
         self.tally.add("kills");
     }
 
@@ -137,7 +149,7 @@ impl World {
         // Failures asked for that nobody met are not for later.
         let honest: Vec<FaultControl> = self.faults.iter().map(|_| FaultControl::new()).collect();
         // On a busy machine all takes its time, and from here on everything goes well.
-        self.restart_with(&honest, Patience { open: AGES, operations: AGES / 4 });
+        self.restart_with(&honest, PATIENT);
         let all_vote = || self.replicas().iter().all(|replica| replica.state == ReplicaState::Voting);
         let start = Instant::now();
         while !all_vote() {

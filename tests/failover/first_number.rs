@@ -21,7 +21,8 @@ fn superseded(placed: &[Placed]) -> Vec<&Placed> {
 #[test]
 fn a_first_write_that_lands_before_its_void_is_never_seen_and_ends() {
     let world = World::new(&[7, 8]);
-    let store = world.patient().open().expect("the store opens");
+    // What goes to the other SET first is stored there, also on a busy machine.
+    let store = world.patient().attempt_timeout(Duration::from_secs(2)).open().expect("the store opens");
     create_in(&store, 7, "leased");
     let placed = placed_elsewhere(&world, &store, 7, 64);
     let moved = superseded(&placed);

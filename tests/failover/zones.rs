@@ -41,6 +41,7 @@ fn an_order_for_which_a_set_had_no_room_stays_on_its_campus() {
         under_way.push(store.create_with(format!("order {}", under_way.len()), patience.clone()));
         status_of(&store, 7).in_flight == 8
     });
+    until("the one beside it has room", || status_of(&store, 8).in_flight == 0);
     // A fourth of them is sent there first: both that are drawn are the one that is full.
     for at in 0..60 {
         let placed = ends(store.create(format!("one more {at}"))).expect("two SETs are well");

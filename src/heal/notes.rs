@@ -2,7 +2,7 @@
 //!
 //! A note is done when all N replicas of the number's SET hold the void: then nothing can bring the number back, whatever is lost.
 //! What does not succeed is tried again later, at growing intervals. The notes themselves are durable in the records of the orders
-//! that were placed instead; this is what is known of them in memory.
+//! that were placed instead, or in the voids that took the place of these; this is what is known of them in memory.
 //!
 //! Each SET has a queue of its own, and those that may be asked are served in turns: however many numbers of a SET that is away are
 //! owed a void, a number of another one does not wait behind them.

@@ -108,6 +108,24 @@ impl Origin {
         all
     }
 
+    /// What a void says that takes the place of records with these origins: the numbers that must end whatever becomes of this one,
+    /// each up to the newest version that was named, and of these the last that there is room for. With them the request key, which
+    /// tells whether somebody was told one of them since. But for `stands`, which does not end after all. `None` if that leaves none.
+    pub(crate) fn of_void<'a>(origins: impl Iterator<Item = &'a Origin>, stands: Option<OrderNumber>) -> Option<Origin> {
+        let mut void = Origin::default();
+        for origin in origins {
+            for (number, version) in origin.supersedes.iter().filter(|(number, _)| stands != Some(*number)) {
+                match void.supersedes.iter_mut().find(|(other, _)| other == number) {
+                    Some((_, newest)) => *newest = (*newest).max(*version),
+                    None => void.supersedes.push((*number, *version)),
+                }
+            }
+            void.request_key = void.request_key.or_else(|| origin.request_key.clone());
+        }
+        void.supersedes.drain(..void.supersedes.len().saturating_sub(SUPERSEDES_MAX));
+        (!void.supersedes.is_empty()).then_some(void)
+    }
+
     /// What it takes in memory, roughly.
     pub(crate) fn footprint(&self) -> usize {
         let key = self.request_key.as_ref().map_or(0, |key| key.key.len());
@@ -344,6 +362,37 @@ mod tests {
         ] {
             assert_eq!(Origin::decode(&bytes), Err(RecordError::Origin { reason }), "{bytes:?}");
         }
+    }
+
+    #[test]
+    fn a_void_says_which_numbers_end_and_for_which_key_and_nothing_else() {
+        let request_key = RequestKey::new(b"k", b"payload");
+        let [first, second, third] = superseded(3).try_into().expect("three");
+        let of = |supersedes: &[(OrderNumber, Version)]| Origin { supersedes: supersedes.to_vec(), ..Origin::default() };
+        let full = Origin {
+            request_key: request_key.clone(),
+            unverified: vec![set(7)],
+            copy_of: Some(Version { epoch: 1, counter: 1 }),
+            ..of(&[first, second])
+        };
+        let void = |origins: &[&Origin], stands| Origin::of_void(origins.iter().copied(), stands);
+        assert_eq!(void(&[&full], None), Some(Origin { request_key: request_key.clone(), ..of(&[first, second]) }));
+        assert_eq!(void(&[&full], Some(first.0)), Some(Origin { request_key: request_key.clone(), ..of(&[second]) }));
+        // Of one number the newest version counts, whoever names it.
+        let newer = (first.0, Version { epoch: 9, counter: 1 });
+        for origins in [[&full, &of(&[third, newer])], [&of(&[third, newer]), &full]] {
+            let void = void(&origins, None).expect("three are named");
+            assert_eq!(
+                void.supersedes.iter().collect::<std::collections::BTreeSet<_>>(),
+                [newer, second, third].iter().collect()
+            );
+            assert_eq!(void.request_key, request_key);
+        }
+        let silent = Origin { request_key: request_key.clone(), unverified: vec![set(7)], ..Origin::default() };
+        assert_eq!((void(&[], None), void(&[&silent], None), void(&[&of(&[first])], Some(first.0))), (None, None, None));
+        let many = superseded(SUPERSEDES_MAX as u64 + 4);
+        let void = void(&[&of(&many[..SUPERSEDES_MAX]), &of(&many[4..])], None);
+        assert_eq!(void, Some(of(&many[4..])));
     }
 
     #[test]

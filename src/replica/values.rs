@@ -85,7 +85,8 @@ impl Scanned {
     }
 }
 
-/// An order that somebody has to look at again, as [`Replica::noted`](super::Replica::noted) tells of it.
+/// An order that somebody has to look at again, or a void that took the place of one, as [`Replica::noted`](super::Replica::noted) tells
+/// of it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Noted {
     /// The order.

@@ -49,7 +49,8 @@ pub(crate) trait Shard: Send + Sync + fmt::Debug {
     /// Makes void what was given up at `version`, unless something newer stands.
     fn end(&self, number: OrderNumber, version: Version, deadline: Instant, promise: Promise<Ending>);
 
-    /// Up to `limit` of the orders above `after` that say that something is still to be done about others.
+    /// Up to `limit` of the orders above `after` that say that something is still to be done about others, and of the voids that took
+    /// the place of such.
     fn noted(&self, after: Option<OrderNumber>, limit: usize, deadline: Instant, promise: Promise<IndexPage<Noted, OrderNumber>>);
 
     /// Up to `limit` uses of request keys by orders of `since` and later days, above `after`: whatever some replica says, whether there is

@@ -70,10 +70,19 @@ impl Set {
 
     /// Puts an order into some of its replicas, past the store.
     pub(crate) fn plant(&self, indices: &[usize], number: OrderNumber, version: Version, value: &str, origin: Origin) {
+        self.plant_record(Kind::Order, indices, number, version, value, origin);
+    }
+
+    /// Puts a void there.
+    pub(crate) fn plant_void(&self, indices: &[usize], number: OrderNumber, version: Version, origin: Origin) {
+        self.plant_record(Kind::Void, indices, number, version, "", origin);
+    }
+
+    fn plant_record(&self, kind: Kind, indices: &[usize], number: OrderNumber, version: Version, value: &str, origin: Origin) {
         for index in indices {
             let replica = (*self.memory[*index]).clone();
             let (value, origin) = (value.to_owned().into(), Some(Arc::new(origin.clone())));
-            let record = Record { kind: Kind::Order, version, generation: 0, value, origin };
+            let record = Record { kind, version, generation: 0, value, origin };
             let mut group = Group::new(replica.epoch());
             group.push(Write::new(number, &record, false)).expect("room");
             replica.apply(&group).expect("memory takes it");

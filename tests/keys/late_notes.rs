@@ -61,6 +61,62 @@ fn a_note_that_is_heard_after_the_first_order_was_told_ends_its_own_order() {
     told_again(&store, first);
 }
 
+/// The same where a process had begun to make the second one void, and was killed. That void names the first as well; it was on one
+/// replica, so nobody was told that the second came to nothing. Whoever reads it has it on more of them, and in memory.
+#[test]
+fn a_void_that_is_heard_after_the_first_order_was_told_names_it_no_more() {
+    for is_read in [false, true] {
+        let bench = formed();
+        let first = bench.set(set(7)).number(today(), 500);
+        bench.set(set(7)).plant(&[0, 1, 2], first, FIRST, "once", origin("k", "once", &[]));
+        let second = bench.set(set(8)).number(today(), 500);
+        bench.set(set(8)).plant_void(&[0], second, FIRST, superseding(first, &[]));
+        let gone = &bench.set(set(8)).gone[0];
+        gone.store(true, Ordering::SeqCst);
+        let store = bench.builder().recent_bytes(if is_read { 1 << 20 } else { 0 }).open().expect("opens");
+        told_again(&store, first);
+        gone.store(false, Ordering::SeqCst);
+        store.bring_back_replica(set(8), 0).expect("it is brought back");
+        until("it votes", || store.status().sets[1].replicas[0].state == ReplicaState::Voting);
+        if is_read {
+            assert!(is_gone(&store, second));
+        }
+        until("its void names nobody", || {
+            reconciled(&store);
+            (0..3).all(|index| bench.set(set(8)).held(index, second).is_some_and(|record| record.origin.is_none()))
+        });
+        assert!(!is_gone(&store, first), "it was told");
+        assert!(reconciled(&store).is_clean());
+        told_again(&store, first);
+        drop(store);
+        let store = bench.open();
+        assert!(reconciled(&store).is_clean());
+        assert!(!is_gone(&store, first) && is_gone(&store, second));
+        told_again(&store, first);
+    }
+}
+
+/// A void on enough replicas was heard at open, before anybody was told anything.
+#[test]
+fn a_void_that_is_heard_first_ends_the_number_that_it_names() {
+    for with_key in [true, false] {
+        let bench = formed();
+        let first = bench.set(set(7)).number(today(), 500);
+        bench.set(set(7)).plant(&[0, 1, 2], first, FIRST, "once", origin("k", "once", &[]));
+        let second = bench.set(set(8)).number(today(), 500);
+        let superseding = superseding(first, &[]);
+        let request_key = superseding.request_key.clone().filter(|_| with_key);
+        bench.set(set(8)).plant_void(&[0, 1], second, FIRST, Origin { request_key, ..superseding });
+        let store = bench.open();
+        assert!(is_gone(&store, first) && is_gone(&store, second));
+        let again = placed(store.create_with("once", key("k").strict()));
+        assert!(!again.repeated && ![first, second].contains(&again.number));
+        until("nothing is left to be done", || reconciled(&store).is_clean());
+        assert!((0..3).all(|index| bench.set(set(7)).held(index, first).is_some_and(|record| record.value.is_empty())));
+        told_again(&store, again.number);
+    }
+}
+
 /// The SETs need not be on the same day, nor on the day from which the key was looked for. Or the key was used again, as it may be after
 /// two days: so none of them is made void.
 #[test]

@@ -1,7 +1,7 @@
 //! Reconciling: walks over everything that records say is still to be done, does it, and says what is left.
 //!
 //! * **Notes**: numbers that orders stand in for. They become void if they are absent or still stand at the version named;
-//!   whatever is newer is an alarm and is left alone.
+//!   whatever is newer is an alarm and is left alone. Where such an order is void itself, its void has the notes.
 //! * **SETs that could not be asked** for an earlier order under a request key. Once they can be, an earlier order there becomes
 //!   void, acknowledged or not, as the later one was placed with that said. Two orders that say so of each other's SET: an
 //!   alarm, and nothing is voided.

@@ -89,13 +89,16 @@ impl Inner {
     }
 
     /// Whoever asked for that key was told the earlier number, before the note of this order could be heard: on a replica that was away.
-    /// So it was on fewer than W, and nobody was told of this one.
+    /// So it was on fewer than W, and nobody was told of this one. Where it is void already the void must not say any more that the one
+    /// that was told ends: the next process would heed it.
     fn end_unheard(&self, number: OrderNumber, key: &Bytes, told: OrderNumber) {
         // What fails is tried again by the next walk.
         let Ok(found) = self.keyed(number.set_id(), key, number.day()) else { return };
-        for unheard in found.iter().filter(|found| found.number == number) {
-            self.disown(number, told);
-            self.doom(number, unheard.version);
+        self.disown(number, told);
+        match found.iter().find(|found| found.number == number) {
+            Some(unheard) => self.doom(number, unheard.version),
+            // Whatever its version is.
+            None => self.owe_void(number, Version { epoch: u32::MAX, counter: u64::MAX }),
         }
     }
 

@@ -159,19 +159,25 @@ pub(super) fn notes_are_told_as_their_records_stand(new_place: &NewPlace<'_>) {
         bench.fresh(number(day(0), 15)),
     ];
     bench.apply(&entries);
-    // The order changes and its origin stays; a void that says nothing; one that goes on where the order was; a note that comes later.
+    // The order changes and its origin stays; a void that says nothing; one that goes on where the order was; a note that comes later;
+    // a void where there never was an order, and one where the order said nothing.
+    let keyed_too = Origin { request_key: keyed(b"key").request_key, ..superseding.clone() };
     let changes = [
         bench.update(number(day(0), 10)).origin(superseding.clone()),
         bench.void(number(day(0), 13)),
         bench.void(number(day(0), 14)).origin(superseding.clone()),
         bench.update(number(day(0), 3)).origin(unverified.clone()),
+        bench.void(number(day(0), 16)).origin(superseding.clone()),
+        bench.void(number(day(0), 15)).origin(keyed_too.clone()),
     ];
     bench.apply(&changes);
-    let expected = [(3, &unverified), (10, &superseding), (12, &unverified), (14, &superseding)]
-        .map(|(at, origin)| note(number(day(0), at), origin));
+    let notes =
+        [(3, &unverified), (10, &superseding), (12, &unverified), (14, &superseding), (15, &keyed_too), (16, &superseding)];
+    let expected = notes.map(|(at, origin)| note(number(day(0), at), origin));
     for end in [None, Some(End::Dropped), Some(End::Closed)] {
         end.into_iter().for_each(|end| bench.reopen(end));
         assert_eq!(expect(bench.replica().noted(None, 100), "noted"), expected);
+        assert_eq!(keyed_numbers(bench.replica(), b"key", day(0)), [3, 12, 15].map(|at| number(day(0), at)));
     }
 }
 

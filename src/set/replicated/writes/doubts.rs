@@ -134,6 +134,10 @@ impl Doubts {
     /// `number` ends, and `stands` does not, whatever the order under `number` says.
     pub(crate) fn disown(&mut self, number: OrderNumber, stands: OrderNumber) {
         self.disowned.insert(number, stands);
+        // Who says so says it again where its void was written without that.
+        if self.disowned.len() > REMEMBERED_MAX {
+            self.disowned.pop_first();
+        }
     }
 
     /// What stands instead of `number`, if it was said.

@@ -70,7 +70,10 @@ impl Core {
                     return core.settle(number, deadline, then);
                 }
                 Some(record)
-                    if record.kind == Kind::Void && is_confirmed && newest.is_none_or(|newest| newest < record.version) =>
+                    if record.kind == Kind::Void
+                        && is_confirmed
+                        && newest.is_none_or(|newest| newest < record.version)
+                        && !core.says_too_much(number, record) =>
                 {
                     // Reads that began meanwhile may have found what was there before, and nobody knows of that from here on.
                     core.copies.fetch_add(1, Ordering::AcqRel);
@@ -81,14 +84,7 @@ impl Core {
                 }
                 _ => {}
             }
-            let nothing = Some(Version::default());
-            // Whatever it stands in for itself must end all the same, but for what stands instead of it.
-            let stands = core.doubts.lock().stands_instead_of(number);
-            let supersedes = found.as_ref().and_then(|record| record.origin.as_ref()).map(|origin| origin.supersedes.iter());
-            let supersedes: Vec<_> =
-                supersedes.into_iter().flatten().filter(|(other, _)| stands != Some(*other)).copied().collect();
-            let origin = (!supersedes.is_empty()).then(|| Arc::new(Origin { supersedes, ..Origin::default() }));
-            let content = Content { kind: Kind::Void, draft: Draft::new(&[]), origin, version: None, copies: nothing };
+            let content = core.void_over(number, found.as_ref());
             let written = move |core: &Arc<Core>, written| match written {
                 Written::Stored(record) => {
                     core.doubts.lock().ended(number, record.version);
@@ -104,6 +100,22 @@ impl Core {
             core.write(number, content, deadline, Box::new(written));
         };
         self.read_to_settle(number, deadline, Some(ABOVE_ALL), Box::new(found));
+    }
+
+    /// The void that is written over what was found, if anything was. What its number stands in for must end all the same, but for what
+    /// stands instead of it.
+    fn void_over(&self, number: OrderNumber, found: Option<&Record>) -> Content {
+        let stands = self.doubts.lock().stands_instead_of(number);
+        let held = found.and_then(|record| record.origin.as_deref());
+        let origin = Origin::of_void(held.into_iter(), stands).map(Arc::new);
+        let nothing = Some(Version::default());
+        Content { kind: Kind::Void, draft: Draft::new(&[]), origin, version: None, copies: nothing }
+    }
+
+    /// Whether a void says that a number ends which stands instead of it.
+    fn says_too_much(&self, number: OrderNumber, void: &Record) -> bool {
+        let Some(stands) = self.doubts.lock().stands_instead_of(number) else { return false };
+        void.origin.as_ref().is_some_and(|origin| origin.supersedes.iter().any(|(other, _)| *other == stands))
     }
 
     /// See [`Shard::end`](crate::set::Shard::end).
@@ -239,6 +251,7 @@ impl Turn for EndOp {
             let known = if core.is_in_doubt(number) { None } else { latest.or_else(|| core.recent.get(number)) };
             let is_sworn = core.doubts.lock().is_sworn(number);
             let version = match known {
+                Some(record) if record.kind == Kind::Void && core.says_too_much(number, &record) => record.version,
                 Some(record) if record.kind == Kind::Void || record.asked_for() > self.version => {
                     return self.stands(core, Ok(Some(record)));
                 }

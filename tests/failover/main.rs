@@ -2,6 +2,7 @@
 //! fault. On replicas in memory, with faults on command.
 
 mod bench;
+mod both_in_doubt;
 mod breakers;
 mod changes;
 mod coming_back;

@@ -354,7 +354,8 @@ impl Core {
     /// Lets go of an answered create. All that were sent, are not open and not in doubt are on W replicas.
     fn let_go(&self, op: &CreateOp) {
         if op.stands() == DOUBTFUL {
-            self.doubts.lock().add(op.write.number(), Doubt { version: op.write.version(), copies: None });
+            let doubt = Doubt::of(op.write.version(), None, op.write.origin().as_deref());
+            self.doubts.lock().add(op.write.number(), doubt);
         }
     }
 

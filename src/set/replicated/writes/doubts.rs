@@ -9,9 +9,10 @@
 
 use crate::error::WriteToken;
 use crate::order::OrderNumber;
-use crate::replica::Version;
+use crate::replica::{Origin, Version};
 use crate::set::Resolved;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 /// With so many orders in doubt no more writes are taken. Beyond it come at most those that are in flight.
 const OPEN_MAX: usize = 1 << 20;
@@ -39,11 +40,14 @@ pub(crate) struct Doubts {
 }
 
 /// One write in doubt.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Doubt {
-    pub(crate) version: Version,
+    version: Version,
     /// For a write that settles others: the version whose content it carries; the default where it says that there is nothing.
-    pub(crate) copies: Option<Version>,
+    copies: Option<Version>,
+    /// What its record says of numbers that must end, 16 at most, whether it is ever seen or not: a void in its place has to say it as
+    /// well.
+    ends: Option<Arc<Origin>>,
 }
 
 /// What is known of one write of this process.
@@ -57,6 +61,13 @@ pub(crate) enum Known {
     Never,
     /// It was so long ago that nobody remembers.
     Forgotten,
+}
+
+impl Doubt {
+    pub(crate) fn of(version: Version, copies: Option<Version>, origin: Option<&Origin>) -> Doubt {
+        // Most have none.
+        Doubt { version, copies, ends: Origin::of_void(origin.into_iter(), None).map(Arc::new) }
+    }
 }
 
 impl Doubts {
@@ -167,6 +178,11 @@ impl Doubts {
         self.open.get(&number)?.iter().map(|doubt| doubt.version).max()
     }
 
+    /// What the writes in doubt say of other numbers, which must end.
+    pub(crate) fn ends(&self, number: OrderNumber) -> impl Iterator<Item = Arc<Origin>> + '_ {
+        self.open.get(&number).into_iter().flatten().filter_map(|doubt| doubt.ends.clone())
+    }
+
     /// The newest version in doubt that carries older content: nothing below it may be shown.
     pub(crate) fn hides_below(&self, number: OrderNumber) -> Option<Version> {
         let copies = self.open.get(&number)?.iter().filter(|doubt| doubt.copies.is_some());
@@ -243,7 +259,7 @@ mod tests {
     }
 
     fn doubt(counter: u64, copies: Option<u64>) -> Doubt {
-        Doubt { version: version(counter), copies: copies.map(version) }
+        Doubt::of(version(counter), copies.map(version), None)
     }
 
     fn known(doubts: &Doubts, counter: u64) -> Known {
@@ -340,6 +356,20 @@ mod tests {
         doubts.add(number(3), doubt(10, Some(9)));
         assert_eq!(doubts.give_up(number(3), version(9)), Some(version(10)));
         assert!(!doubts.show(number(3), version(10)));
+    }
+
+    #[test]
+    fn which_numbers_end_is_known_as_long_as_a_write_that_says_so_is_in_doubt() {
+        let mut doubts = Doubts::default();
+        let origin = Origin { supersedes: vec![(number(9), version(3))], ..Origin::default() };
+        doubts.add(number(1), Doubt::of(version(5), None, Some(&origin)));
+        // A void that says so as well, and one of which that is not known.
+        doubts.add(number(1), Doubt::of(version(6), Some(Version::default()), Some(&origin)));
+        doubts.add(number(1), doubt(7, Some(0)));
+        let ends = |doubts: &Doubts| doubts.ends(number(1)).map(|origin| (*origin).clone()).collect::<Vec<_>>();
+        assert_eq!(ends(&doubts), [origin.clone(), origin]);
+        doubts.settle(number(1), version(7), None);
+        assert_eq!(ends(&doubts), []);
     }
 
     #[test]

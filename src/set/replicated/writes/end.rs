@@ -103,11 +103,13 @@ impl Core {
     }
 
     /// The void that is written over what was found, if anything was. What its number stands in for must end all the same, but for what
-    /// stands instead of it.
-    fn void_over(&self, number: OrderNumber, found: Option<&Record>) -> Content {
-        let stands = self.doubts.lock().stands_instead_of(number);
-        let held = found.and_then(|record| record.origin.as_deref());
-        let origin = Origin::of_void(held.into_iter(), stands).map(Arc::new);
+    /// stands instead of it; and a write that is in doubt may have been the only one to say so.
+    pub(crate) fn void_over(&self, number: OrderNumber, found: Option<&Record>) -> Content {
+        let doubts = self.doubts.lock();
+        let (in_doubt, stands) = (doubts.ends(number).collect::<Vec<_>>(), doubts.stands_instead_of(number));
+        drop(doubts);
+        let held = found.and_then(|record| record.origin.as_ref());
+        let origin = Origin::of_void(held.into_iter().chain(&in_doubt).map(|origin| &**origin), stands).map(Arc::new);
         let nothing = Some(Version::default());
         Content { kind: Kind::Void, draft: Draft::new(&[]), origin, version: None, copies: nothing }
     }

@@ -72,7 +72,8 @@ impl Core {
         self.read_to_settle(number, deadline, newest, Box::new(settled));
     }
 
-    /// Writes what was found under a newer version than any in doubt; where nothing was found, that there is nothing.
+    /// Writes what was found under a newer version than any in doubt; where nothing was found, that there is nothing, and which other
+    /// numbers must end.
     fn write_again(self: &Arc<Core>, number: OrderNumber, found: Option<Record>, deadline: Instant, then: Stands) {
         let copied = found.as_ref().map_or(Version::default(), |record| record.version);
         let content = match &found {
@@ -80,7 +81,7 @@ impl Core {
                 let (draft, origin) = (Draft::new(&record.value), record.origin.clone());
                 Content { kind: record.kind, draft, origin, version: None, copies: Some(copied) }
             }
-            None => Content { kind: Kind::Void, draft: Draft::new(&[]), origin: None, version: None, copies: Some(copied) },
+            None => self.void_over(number, None),
         };
         let written = move |core: &Arc<Core>, written| match written {
             Written::Stored(record) => then(core, Ok(Some(record))),
@@ -208,7 +209,7 @@ impl ResolveOp {
             return self.settled(core, stands);
         }
         // Not seen, and perhaps on a replica that could not be asked.
-        core.doubts.lock().add(number, Doubt { version, copies: None });
+        core.doubts.lock().add(number, Doubt::of(version, None, None));
         let deadline = self.deadline;
         core.settle(number, deadline, Box::new(move |core, stands| self.settled(core, stands)));
     }

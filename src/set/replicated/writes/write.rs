@@ -185,7 +185,7 @@ impl WriteOp {
             core.land(number, Some(&self.record));
             then(&core, Written::Stored(self.record.clone()));
         } else {
-            core.doubts.lock().add(number, Doubt { version, copies: self.copies });
+            core.doubts.lock().add(number, Doubt::of(version, self.copies, self.record.origin.as_deref()));
             core.recent.forget(number);
             core.land(number, None);
             then(&core, Written::InDoubt(error));

@@ -42,7 +42,6 @@ const PURE: &[&str] = &[
     "replica/sled/runs.rs",
     "replica/sled/superblock.rs",
     "store/keys/decide.rs",
-    "store/reconcile/two.rs",
 ];
 
 fn sources(dir: &Path, found: &mut Vec<PathBuf>) {

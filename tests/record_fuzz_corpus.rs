@@ -82,6 +82,8 @@ fn write_the_first_corpus() {
         supersedes: superseded(16),
         unverified: (0..1_000).map(set).collect(),
         copy_of: Some(Version { epoch: 1, counter: 4 }),
+        partly_asked: (0..40).map(|id| (set(id), 7)).collect(),
+        looked_from: Some(day),
     };
     let plain = inputs.into_iter().map(|input| (input, None));
     let with_origin = [

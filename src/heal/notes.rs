@@ -25,8 +25,10 @@ pub(crate) struct Notes {
     of: BTreeMap<SetId, Owed>,
     /// The SET that was served last: the next turn is that of the one behind it.
     served: Option<SetId>,
-    /// Void on all replicas, as far as that is kept in mind.
+    /// Void on all replicas, as far as that is kept in mind; or alive at a newer version.
     done: BTreeSet<OrderNumber>,
+    /// The latter.
+    alive: BTreeSet<OrderNumber>,
     done_count: u64,
     /// SETs that were asked, after all, for an earlier order than this one under its request key.
     verified: BTreeSet<(OrderNumber, SetId)>,
@@ -57,8 +59,8 @@ pub enum Alarm {
         /// The version that stands.
         version: Version,
     },
-    /// Both orders were created with one request key, and each was placed when the other's SET could not be asked; or the later one was,
-    /// and they are a day further apart than a key is good for.
+    /// Both orders were created with one request key, and nobody can tell which of them stands: each was placed when the other's SET could
+    /// not be asked; or one came to light after a crash and was changed by somebody who found it.
     KeyTwice {
         /// The two, in ascending order.
         numbers: [OrderNumber; 2],
@@ -72,10 +74,7 @@ impl fmt::Display for Alarm {
                 write!(f, "{number} was given up, and stands at version {version}: somebody was told of it")
             }
             Alarm::KeyTwice { numbers: [first, second] } => {
-                write!(
-                    f,
-                    "{first} and {second} have one request key, and each was placed when the other's SET could not be asked"
-                )
+                write!(f, "{first} and {second} have one request key, and it cannot be told which of them stands")
             }
         }
     }
@@ -156,7 +155,10 @@ impl Notes {
         }
         remember(&mut self.done, number);
         match tried {
-            Tried::Alive(version) => self.alarm(Alarm::Alive { number, version }),
+            Tried::Alive(version) => {
+                remember(&mut self.alive, number);
+                self.alarm(Alarm::Alive { number, version });
+            }
             _ => self.done_count += 1,
         }
     }
@@ -202,7 +204,12 @@ impl Notes {
         self.done_count
     }
 
-    /// Whether that number came to its end.
+    /// Whether that number is void everywhere.
+    pub(crate) fn is_void(&self, number: OrderNumber) -> bool {
+        self.is_done(number) && !self.alive.contains(&number)
+    }
+
+    /// Whether nothing is to be done about that number any more.
     pub(crate) fn is_done(&self, number: OrderNumber) -> bool {
         self.done.contains(&number)
     }

@@ -11,7 +11,7 @@ pub use self::group::{Group, GroupFull, Write};
 pub use self::memory::MemoryReplica;
 pub(crate) use self::memory::open_memory;
 pub use self::origin::{Origin, RequestKey};
-pub(crate) use self::origin::{REQUEST_KEY_BYTES_MAX, SUPERSEDES_MAX};
+pub(crate) use self::origin::{PARTLY_ASKED_MAX, REQUEST_KEY_BYTES_MAX, SUPERSEDES_MAX};
 pub(crate) use self::record::Draft;
 pub use self::record::{Kind, Record, RecordError, Version};
 pub use self::sled::SledReplica;

@@ -1,5 +1,5 @@
 //! Where an order came from, as far as somebody will have to know: the request key it was created with, the numbers it stands in for,
-//! the SETs that could not be asked; and whether its record is a copy of what an earlier write left in doubt. Part of its record, and so
+//! the SETs that could not be asked, or only in part; and whether its record is a copy of what an earlier write left in doubt. Part of its record, and so
 //! as durable as the order itself; every index is derived from it. Pure.
 //!
 //! ```text
@@ -7,17 +7,22 @@
 //! u8 2, supersedes     u8 how many, 1 to 16 | for each: u64 number, u32 epoch, u64 counter
 //! u8 3, unverified     u8 length, 1 to 125 | bit map: bit 7 of the first byte is SET 000; the last byte is not 0
 //! u8 4, copy of        u8 12 | u32 epoch, u64 counter
+//! u8 5, partly asked   u8 how many, 1 to 40 | for each, SETs ascending: u16 SET, u32 epoch
+//! u8 6, looked from    u8 4 | u32 day, as an order number begins with it
 //! ```
 //! All integers big-endian. Each part at most once, in this order, and at least one of them: one origin has one spelling.
 
 use super::record::{RecordError, Version};
-use crate::order::{OrderNumber, SetId};
+use crate::order::{Day, OrderNumber, SetId};
 use bytes::Bytes;
+use std::collections::BTreeMap;
 
 const REQUEST_KEY: u8 = 1;
 const SUPERSEDES: u8 = 2;
 const UNVERIFIED: u8 = 3;
 const COPY_OF: u8 = 4;
+const PARTLY_ASKED: u8 = 5;
+const LOOKED_FROM: u8 = 6;
 
 /// The longest request key.
 pub(crate) const REQUEST_KEY_BYTES_MAX: usize = 255;
@@ -27,11 +32,21 @@ pub(crate) const SUPERSEDES_MAX: usize = 16;
 const SUPERSEDED_BYTES: usize = 8 + 4 + 8;
 /// A version.
 const COPY_OF_BYTES: usize = 4 + 8;
+/// The most SETs of which an order says that they were asked in part.
+pub(crate) const PARTLY_ASKED_MAX: usize = 40;
+/// A SET and an epoch.
+const PARTLY_ASKED_BYTES: usize = 2 + 4;
+/// A day.
+const LOOKED_FROM_BYTES: usize = 4;
 /// One bit for each SET there can be.
 const UNVERIFIED_BYTES_MAX: usize = (SetId::MAX.get() as usize + 1).div_ceil(8);
 /// The longest origin.
-pub(crate) const ORIGIN_BYTES_MAX: usize =
-    (2 + REQUEST_KEY_BYTES_MAX + 8) + (2 + SUPERSEDES_MAX * SUPERSEDED_BYTES) + (2 + UNVERIFIED_BYTES_MAX) + (2 + COPY_OF_BYTES);
+pub(crate) const ORIGIN_BYTES_MAX: usize = (2 + REQUEST_KEY_BYTES_MAX + 8)
+    + (2 + SUPERSEDES_MAX * SUPERSEDED_BYTES)
+    + (2 + UNVERIFIED_BYTES_MAX)
+    + (2 + COPY_OF_BYTES)
+    + (2 + PARTLY_ASKED_MAX * PARTLY_ASKED_BYTES)
+    + (2 + LOOKED_FROM_BYTES);
 
 const _: () = assert!(UNVERIFIED_BYTES_MAX == 125 && ORIGIN_BYTES_MAX <= u16::MAX as usize);
 
@@ -48,6 +63,13 @@ pub struct Origin {
     /// This record was written by nobody's wish: a write in doubt was found on too few replicas, and written anew with the version that
     /// it has now. This is the version that it had. Whoever gave up that one gave up this one.
     pub copy_of: Option<Version>,
+    /// SETs that were asked for an earlier order with the same key, and not all of their replicas were heard; with the epoch in which they
+    /// were asked. What comes to light there under the key and was written under an earlier epoch is older than this order was then, and
+    /// had not been acknowledged. At most 40. Reads back ascending, each once.
+    pub partly_asked: Vec<(SetId, u32)>,
+    /// The first day of which earlier orders with the same key were looked for, where SETs could not be asked, or only in part: what
+    /// is older had been forgotten.
+    pub looked_from: Option<Day>,
 }
 
 /// The key of a request, and what tells its payload from another.
@@ -81,7 +103,11 @@ impl Origin {
     /// Whether it says nothing. A record with such an origin reads back as one without.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.request_key.is_none() && !self.is_noted() && self.copy_of.is_none()
+        self.request_key.is_none()
+            && !self.is_noted()
+            && self.copy_of.is_none()
+            && self.partly_asked.is_empty()
+            && self.looked_from.is_none()
     }
 
     /// Whether somebody has to look at the order again: it supersedes others, or SETs were not asked.
@@ -95,13 +121,31 @@ impl Origin {
         self.copy_of.unwrap_or(version)
     }
 
-    /// This, and what `more` says beyond it: SETs that were not asked, numbers that were given up; of these the last that there is
-    /// room for. The request key stays.
+    /// Of an order that stands, while `other` is an order with its key that stands at `version`: that one was there, and had not been
+    /// acknowledged, when this was placed or told.
+    pub(crate) fn outlives(&self, set: SetId, other: &Origin, version: Version) -> bool {
+        self.partly_asked.iter().any(|(partly, epoch)| *partly == set && other.asked_for(version).epoch < *epoch)
+    }
+
+    /// Which of `sets` this does not say yet.
+    pub(crate) fn not_partly_asked(&self, sets: &[(SetId, u32)]) -> Vec<(SetId, u32)> {
+        let is_said = |(set, epoch): &(SetId, u32)| self.partly_asked.iter().any(|(other, later)| other == set && later >= epoch);
+        sets.iter().filter(|partly| !is_said(partly)).copied().take(PARTLY_ASKED_MAX).collect()
+    }
+
+    /// This, and what `more` says beyond it: SETs that were not asked, or in part, numbers that were given up; of these the last that
+    /// there is room for. The request key stays.
     pub(crate) fn extended(&self, more: &Origin) -> Origin {
         let mut all = self.clone();
         all.unverified.extend(&more.unverified);
         all.unverified.sort_unstable();
         all.unverified.dedup();
+        all.partly_asked.retain(|(set, _)| more.partly_asked.iter().all(|(other, _)| other != set));
+        all.partly_asked.extend(&more.partly_asked);
+        all.partly_asked.drain(..all.partly_asked.len().saturating_sub(PARTLY_ASKED_MAX));
+        all.partly_asked.sort_unstable();
+        // As its creator looked: whoever told it later may have looked further back.
+        all.looked_from = all.looked_from.or(more.looked_from);
         all.supersedes.retain(|(number, _)| more.supersedes.iter().all(|(other, _)| other != number));
         all.supersedes.extend(&more.supersedes);
         all.supersedes.drain(..all.supersedes.len().saturating_sub(SUPERSEDES_MAX));
@@ -129,7 +173,11 @@ impl Origin {
     /// What it takes in memory, roughly.
     pub(crate) fn footprint(&self) -> usize {
         let key = self.request_key.as_ref().map_or(0, |key| key.key.len());
-        size_of::<Origin>() + key + size_of_val(&*self.supersedes) + size_of_val(&*self.unverified)
+        size_of::<Origin>()
+            + key
+            + size_of_val(&*self.supersedes)
+            + size_of_val(&*self.unverified)
+            + size_of_val(&*self.partly_asked)
     }
 
     /// Appends its bytes; none for an empty one.
@@ -167,6 +215,19 @@ impl Origin {
             bytes.extend_from_slice(&version.epoch.to_be_bytes());
             bytes.extend_from_slice(&version.counter.to_be_bytes());
         }
+        if !self.partly_asked.is_empty() {
+            let sets: BTreeMap<SetId, u32> = self.partly_asked.iter().copied().collect();
+            assert!(sets.len() <= PARTLY_ASKED_MAX, "an order names at most 40 SETs that were asked in part");
+            bytes.extend_from_slice(&[PARTLY_ASKED, sets.len() as u8]);
+            for (set, epoch) in sets {
+                bytes.extend_from_slice(&set.get().to_be_bytes());
+                bytes.extend_from_slice(&epoch.to_be_bytes());
+            }
+        }
+        if let Some(day) = self.looked_from {
+            bytes.extend_from_slice(&[LOOKED_FROM, LOOKED_FROM_BYTES as u8]);
+            bytes.extend_from_slice(&day.to_bits().to_be_bytes());
+        }
     }
 
     /// Reads what [`Origin::encode_into`] wrote, all of it. Nothing is allocated for what is not there.
@@ -176,7 +237,7 @@ impl Origin {
         if rest.is_empty() {
             return Err(wrong("it says nothing"));
         }
-        // Tags ascend, so this ends after four turns at most.
+        // Tags ascend, so this ends after six turns at most.
         while let Some((&tag, from)) = rest.split_first() {
             if tag <= last_tag {
                 return Err(wrong("its parts are out of order"));
@@ -223,6 +284,23 @@ impl Origin {
                     origin.copy_of = Some(Version { epoch: u32::from_be_bytes(*epoch), counter: u64::from_be_bytes(*counter) });
                     from
                 }
+                PARTLY_ASKED if count > PARTLY_ASKED_MAX => return Err(wrong("it names too many SETs that were asked in part")),
+                PARTLY_ASKED => {
+                    let (listed, from) = from.split_at_checked(count * PARTLY_ASKED_BYTES).ok_or_else(cut_short)?;
+                    let partly = listed.chunks_exact(PARTLY_ASKED_BYTES).map(partly_asked);
+                    origin.partly_asked = partly.collect::<Option<_>>().ok_or_else(|| wrong("it names a SET above 999"))?;
+                    if !origin.partly_asked.is_sorted_by(|(one, _), (next, _)| one < next) {
+                        return Err(wrong("its SETs are out of order"));
+                    }
+                    from
+                }
+                LOOKED_FROM if count != LOOKED_FROM_BYTES => return Err(wrong("where it looked from is no day")),
+                LOOKED_FROM => {
+                    let (bits, from) = from.split_first_chunk().ok_or_else(cut_short)?;
+                    let day = Day::from_bits(u32::from_be_bytes(*bits)).ok_or_else(|| wrong("where it looked from is no day"))?;
+                    origin.looked_from = Some(day);
+                    from
+                }
                 _ => return Err(wrong("a part of it is unknown")),
             };
             last_tag = tag;
@@ -239,6 +317,11 @@ fn superseded(bytes: &[u8]) -> Option<(OrderNumber, Version)> {
     Some((number, Version { epoch: u32::from_be_bytes(*epoch), counter }))
 }
 
+fn partly_asked(bytes: &[u8]) -> Option<(SetId, u32)> {
+    let (set, epoch) = bytes.split_first_chunk()?;
+    Some((SetId::new(u16::from_be_bytes(*set)).ok()?, u32::from_be_bytes(*epoch.first_chunk()?)))
+}
+
 fn wrong(reason: &'static str) -> RecordError {
     RecordError::Origin { reason }
 }
@@ -250,7 +333,6 @@ fn cut_short() -> RecordError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::order::Day;
 
     fn set(id: u16) -> SetId {
         SetId::from_checked(id)
@@ -277,7 +359,15 @@ mod tests {
                 for unverified in &sets {
                     for copy_of in [None, Some(Version { epoch: 7, counter: u64::MAX })] {
                         let (request_key, supersedes, unverified) = (request_key.clone(), supersedes.clone(), unverified.clone());
-                        origins.push(Origin { request_key, supersedes, unverified, copy_of });
+                        let partly_asked = match unverified.len() {
+                            0 => vec![],
+                            1 => vec![(set(0), 0)],
+                            count => {
+                                (0..count.min(PARTLY_ASKED_MAX) as u16).map(|id| (set(999 - id), u32::MAX - 7)).rev().collect()
+                            }
+                        };
+                        let looked_from = unverified.first().map(|set| if set.get() == 0 { Day::MAX } else { Day::MIN });
+                        origins.push(Origin { request_key, supersedes, unverified, copy_of, partly_asked, looked_from });
                     }
                 }
             }
@@ -325,7 +415,7 @@ mod tests {
                 let mut near = whole.clone();
                 for _ in 0..rng.usize(1..4).min(near.len()) {
                     let at = rng.usize(..near.len());
-                    near[at] = if rng.bool() { rng.u8(..5) } else { rng.u8(..) };
+                    near[at] = if rng.bool() { rng.u8(..7) } else { rng.u8(..) };
                 }
                 if let Ok(origin) = Origin::decode(&near) {
                     assert_eq!(bytes(&origin), near);
@@ -358,7 +448,14 @@ mod tests {
             (vec![3, 2, 1, 0], "its map of SETs is longer than it must be"),
             (vec![4, 1, 1], "what it is a copy of is no version"),
             (vec![4, 12, 0, 0, 0, 0], "it is cut short"),
-            (vec![5, 1, 1], "a part of it is unknown"),
+            (vec![5, 1, 0, 7, 0, 0, 0], "it is cut short"),
+            (vec![5, 1, 3, 232, 0, 0, 0, 0], "it names a SET above 999"),
+            (vec![5, 2, 0, 7, 0, 0, 0, 1, 0, 7, 0, 0, 0, 2], "its SETs are out of order"),
+            (vec![5, 41], "it names too many SETs that were asked in part"),
+            (vec![6, 3, 0, 0, 0], "where it looked from is no day"),
+            (vec![6, 4, 0, 0, 0, 0], "where it looked from is no day"),
+            (vec![6, 4, 0, 0, 0], "it is cut short"),
+            (vec![7, 1, 1], "a part of it is unknown"),
         ] {
             assert_eq!(Origin::decode(&bytes), Err(RecordError::Origin { reason }), "{bytes:?}");
         }

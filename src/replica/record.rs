@@ -323,7 +323,7 @@ mod tests {
             request_key: RequestKey::new(b"pay", b"order"),
             supersedes: vec![(first, Version { epoch: 3, counter: 4 })],
             unverified: vec![SetId::from_checked(7), SetId::from_checked(9)],
-            copy_of: None,
+            ..Origin::default()
         };
         Record { origin: Some(Arc::new(origin)), ..order() }
     }

@@ -2,7 +2,7 @@
 
 use super::{Order, Placed};
 use crate::error::Error;
-use crate::order::{OrderNumber, SetId};
+use crate::order::{Day, OrderNumber, SetId};
 use crate::pending::Promise;
 use crate::replica::{Draft, Origin, RequestKey, Version};
 use bytes::Bytes;
@@ -118,6 +118,9 @@ pub(crate) struct Trail {
     pub(crate) earlier: Vec<(OrderNumber, Version)>,
     /// SETs that could not be asked for an earlier order under that key.
     pub(crate) unverified: Vec<SetId>,
+    /// See [`Origin::partly_asked`] and [`Origin::looked_from`].
+    pub(crate) partly_asked: Vec<(SetId, u32)>,
+    pub(crate) looked_from: Option<Day>,
 }
 
 /// An attempt that came to nothing, or may have. The error says which: [`Error::NotAttempted`] when nothing was sent,
@@ -151,12 +154,24 @@ pub(crate) struct IndexPage<E, P> {
     pub(crate) next: Option<P>,
 }
 
+/// What a SET says of a request key.
+#[derive(Debug)]
+pub(crate) struct KeyFound {
+    pub(crate) orders: Vec<Keyed>,
+    /// Numbers that voids with this key say must end, and up to which version.
+    pub(crate) ended: Vec<(OrderNumber, Version)>,
+    /// Not all replicas were heard: in this epoch the others were asked. What is found later, from an earlier epoch, was not acknowledged.
+    pub(crate) partly_in: Option<u32>,
+}
+
 /// An order that a request key names, in one SET.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Keyed {
     pub(crate) number: OrderNumber,
     pub(crate) version: Version,
     pub(crate) origin: Arc<Origin>,
+    /// Its payload is not the one that the key was first used with: somebody was told of it.
+    pub(crate) is_changed: bool,
 }
 
 /// What became of a number that was given up.

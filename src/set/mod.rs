@@ -8,7 +8,7 @@ mod status;
 pub use answers::{Modified, Order, Page, Placed, Resolved};
 pub use asks::Change;
 pub(crate) use asks::{
-    Asker, Caller, Creation, Edit, Ending, FailedCreate, IndexPage, Keyed, Listener, Reading, Strength, Trail,
+    Asker, Caller, Creation, Edit, Ending, FailedCreate, IndexPage, KeyFound, Keyed, Listener, Reading, Strength, Trail,
 };
 pub(crate) use status::ShardStatus;
 pub use status::{Compared, ReplicaState, ReplicaStatus};
@@ -67,7 +67,7 @@ pub(crate) trait Shard: Send + Sync + fmt::Debug {
     /// The orders of `since` and later days that a request key names here, ascending; without the void ones and those that were
     /// given up. What is told is what some replica holds: it may be on fewer than W, and is still to be read. But no order
     /// that was acknowledged before the call is left out.
-    fn keyed(&self, key: Bytes, since: Day, deadline: Instant, promise: Promise<Vec<Keyed>>);
+    fn keyed(&self, key: Bytes, since: Day, deadline: Instant, promise: Promise<KeyFound>);
 
     /// The order under a number that [`Shard::keyed`] told, as strongly read as by `get`; `None` when there is none any more.
     fn keyed_at(&self, number: OrderNumber, deadline: Instant, promise: Promise<Option<Keyed>>);
@@ -110,8 +110,9 @@ pub(crate) trait Shard: Send + Sync + fmt::Debug {
 
     fn status(&self) -> ShardStatus;
 
-    /// Another value each time a replica begins to be asked, or is not asked any more.
-    fn membership(&self) -> (u32, u16);
+    /// The epoch, the voters that are not silent, and whether they were compared: another value each time what one of them alone holds may
+    /// be found that was not before.
+    fn heard(&self) -> (u32, u16, bool);
 
     /// Answers once the replicas were compared after open.
     fn compared(&self) -> Pending<Compared>;

@@ -207,6 +207,8 @@ impl Trail {
             supersedes: self.superseded().copied().collect(),
             unverified: self.unverified.clone(),
             copy_of: None,
+            partly_asked: self.partly_asked.clone(),
+            looked_from: self.looked_from,
         };
         (!origin.is_empty()).then_some(origin)
     }

@@ -228,3 +228,46 @@ fn what_resolve_said_before_a_note_was_heard_stays_and_raises_an_alarm() {
     assert!(!is_gone(&store, first));
     assert_eq!(ends(store.resolve(token)), Ok(Resolved::Applied));
 }
+
+/// Also where it needed no copy, as enough replicas held it.
+#[test]
+fn what_resolve_said_of_a_number_on_all_replicas_stays_as_well() {
+    let bench = formed();
+    let (first, _) = given_up_and_away(&bench, false);
+    bench.set(set(8)).plant(&[0, 1, 2], first, FIRST, "once", Origin::default());
+    bench.set(set(8)).come_back();
+    let store = bench.open();
+    let token = format!("{first}@{FIRST}").parse().expect("a token");
+    assert_eq!(ends(store.resolve(token)), Ok(Resolved::Applied));
+    bench.set(set(7)).come_back();
+    (0..3).for_each(|index| store.bring_back_replica(set(7), index).expect("it is brought back"));
+    let is_alive = |alarm: &Alarm| matches!(alarm, Alarm::Alive { number, .. } if *number == first);
+    until("there is an alarm", || {
+        assert!(!is_gone(&store, first), "resolve said that it is stored");
+        reconciled(&store).alarms.iter().any(is_alive)
+    });
+    assert!(!is_gone(&store, first));
+    assert_eq!(ends(store.resolve(token)), Ok(Resolved::Applied));
+}
+
+/// Somebody found the second order before the walk did, and changed it: then two orders were told.
+#[test]
+fn an_order_that_came_to_light_and_was_changed_is_not_ended_by_the_one_that_was_told() {
+    let bench = formed();
+    let first = bench.set(set(7)).number(today(), 500);
+    bench.set(set(7)).plant(&[0, 1, 2], first, FIRST, "once", origin("k", "once", &[]));
+    let gone = &bench.set(set(8)).gone[0];
+    gone.store(true, Ordering::SeqCst);
+    let store = bench.open();
+    told_again(&store, first);
+    let second = bench.set(set(8)).number(today(), 500);
+    let changed = Version { epoch: 2, counter: 9 };
+    bench.set(set(8)).plant(&[0, 1, 2], second, changed, "changed", superseding(first, &[]));
+    gone.store(false, Ordering::SeqCst);
+    store.bring_back_replica(set(8), 0).expect("it is brought back");
+    let is_named = |alarm: &Alarm| *alarm == Alarm::KeyTwice { numbers: [first, second] };
+    until("there is an alarm", || reconciled(&store).alarms.iter().any(is_named));
+    reconciled(&store);
+    assert!(!is_gone(&store, first) && !is_gone(&store, second), "neither is made void");
+    told_again(&store, first);
+}

@@ -17,6 +17,8 @@ fn keyed(sequence: u64, key: &[u8]) -> (OrderNumber, Record, bool) {
         supersedes: vec![(number(day(0), 9_999), Version { epoch: 1, counter: 1 })],
         unverified: vec![SetId::MAX],
         copy_of: None,
+        partly_asked: vec![(SetId::MAX, 9)],
+        looked_from: Some(ordermint::Day::MIN),
     };
     (number(day(0), sequence), Record { origin: Some(Arc::new(origin)), ..record(sequence + 1, "order") }, true)
 }

@@ -14,6 +14,8 @@ fn origin() -> Origin {
         supersedes: vec![(OrderNumber::new(today(), 3, SetId::MAX).expect("a number"), Version { epoch: 9, counter: 9 })],
         unverified: vec![SetId::MAX],
         copy_of: None,
+        partly_asked: vec![(SetId::MAX, 9)],
+        looked_from: Some(ordermint::Day::MIN),
     }
 }
 

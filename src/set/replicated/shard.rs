@@ -7,7 +7,8 @@ use crate::order::{Day, OrderNumber, SetId};
 use crate::pending::{Pending, Promise};
 use crate::replica::{KeyUse, Noted, Origin, Version};
 use crate::set::{
-    Asker, Compared, Creation, Edit, Ending, FailedCreate, IndexPage, Keyed, Order, Page, Reading, Resolved, Shard, ShardStatus,
+    Asker, Compared, Creation, Edit, Ending, FailedCreate, IndexPage, KeyFound, Keyed, Order, Page, Reading, Resolved, Shard,
+    ShardStatus,
 };
 use bytes::Bytes;
 use std::sync::Arc;
@@ -63,7 +64,7 @@ impl Shard for ReplicatedSet {
         self.core.keys(since, after, limit, deadline, promise);
     }
 
-    fn keyed(&self, key: Bytes, since: Day, deadline: Instant, promise: Promise<Vec<Keyed>>) {
+    fn keyed(&self, key: Bytes, since: Day, deadline: Instant, promise: Promise<KeyFound>) {
         self.core.keyed(key, since, deadline, promise);
     }
 
@@ -119,8 +120,9 @@ impl Shard for ReplicatedSet {
         self.core.days(deadline)
     }
 
-    fn membership(&self) -> (u32, u16) {
-        (self.core.epoch(), self.core.voters().bits())
+    fn heard(&self) -> (u32, u16, bool) {
+        let heard = self.core.voters().minus(self.core.silent());
+        (self.core.epoch(), heard.bits(), self.core.ranges.lock().is_complete())
     }
 
     fn status(&self) -> ShardStatus {

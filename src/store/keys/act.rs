@@ -1,11 +1,12 @@
 //! Does what was decided about a create with a key: places an order, tells the one that stands, ends those that gave way to it.
 
 use super::decide::{Verdict, decide};
-use super::{Doubtful, Purpose, Request, View, Wanted};
-use crate::error::Error;
-use crate::order::{OrderNumber, SetId};
+use super::{Doubtful, Purpose, Request, Settled, View, Wanted};
+use crate::error::{Error, NotAttempted};
+use crate::heal::Alarm;
+use crate::order::{Day, OrderNumber};
 use crate::pending::Promise;
-use crate::replica::{Origin, SUPERSEDES_MAX, Version};
+use crate::replica::{Origin, PARTLY_ASKED_MAX, SUPERSEDES_MAX, Version};
 use crate::set::{Caller, Placed, Trail};
 use crate::store::Inner;
 use parking_lot::Mutex;
@@ -20,12 +21,8 @@ const _: () = assert!(EARLIER_MAX + 3 <= SUPERSEDES_MAX);
 impl Inner {
     /// Decides what to do, and begins it.
     pub(super) fn judge(self: &Arc<Inner>, mut request: Box<Request>, view: View) {
-        let (key, strict) = match &request.purpose {
-            Purpose::Create(wanted) => (Some(&wanted.key), wanted.strict),
-            // Nobody has said that one may stand where another SET cannot be asked.
-            Purpose::Settle(_) => (None, true),
-        };
-        let verdict = decide(&view.finds, &view.unasked, key, strict, self.settings.request_key_days);
+        let Purpose::Create(Wanted { key, strict, .. }) = &request.purpose else { return self.rest(request, view) };
+        let verdict = decide(&view.finds, &view.unasked, Some(key), *strict);
         if !matches!(verdict, Verdict::Look(_)) {
             // What is found is not in doubt any more: it was read strongly, or gives way to what was.
             let finds = &view.finds;
@@ -36,8 +33,6 @@ impl Inner {
             && let Some(doubtful) = request.doubtful.take()
         {
             let given_up = match self.shard(doubtful.number.set_id()) {
-                // No other order is placed in its stead: it is settled, as its caller might.
-                _ if key.is_none() => None,
                 Ok(shard) => shard.give_up(doubtful.number, doubtful.version),
                 // Its SET is gone, and nobody is shown anything of it.
                 Err(_) => Some(doubtful.version),
@@ -57,9 +52,16 @@ impl Inner {
         }
         match verdict {
             Verdict::Look(numbers) => self.look(request, view, numbers),
-            Verdict::Place => self.place_keyed(request, view.unasked),
-            Verdict::Stands { number, version, unverified, missing, voids } => {
-                self.repeat(request, Placed::again(number, version, unverified), missing, voids);
+            Verdict::Place => self.place_keyed(request, view),
+            Verdict::Stands { number, version, unverified, missing, voids, changed } => {
+                self.name_changed(number, &changed);
+                let origin = view.finds.iter().find(|find| find.number == number && !find.is_told).map(|find| &find.origin);
+                let partly_asked = origin.map_or_else(Vec::new, |origin| origin.not_partly_asked(&view.partly_asked));
+                // How far back its creator looked is not on record; so far everybody looks.
+                let looked_from = view.since.map(|since| since.max(number.day().previous().unwrap_or(Day::MIN)));
+                let looked_from = looked_from.filter(|_| !missing.is_empty() || !partly_asked.is_empty());
+                let more = Origin { unverified: missing, partly_asked, looked_from, ..Origin::default() };
+                self.repeat(request, Placed::again(number, version, unverified), more, voids);
             }
             Verdict::Reused(number) => self.end(request, Err(Error::KeyReused { number })),
             Verdict::Unverified(sets) => self.end(request, Err(Error::KeyUnverified { sets })),
@@ -67,18 +69,58 @@ impl Inner {
         }
     }
 
-    /// There is none: places a new one, if one is wanted. The turn ends with it.
-    fn place_keyed(self: &Arc<Inner>, request: Box<Request>, unverified: Vec<SetId>) {
-        let Request { key, purpose, until, doubtful, given_up, mut earlier, .. } = *request;
-        let Wanted { key, payload, promise, room, .. } = match purpose {
-            Purpose::Create(wanted) => wanted,
-            Purpose::Settle(promise) => return self.end_turn(&key, doubtful, None, promise, Ok(())),
+    /// A walk has looked: what gave way ends, and nothing else is changed. What is in doubt is left to the next create, as before.
+    fn rest(self: &Arc<Inner>, request: Box<Request>, mut view: View) {
+        if let Purpose::Settle(Some((_, number)), _) = request.purpose {
+            view.forget_after(number);
+        }
+        // Nobody has said that an order may stand where another SET cannot be asked.
+        let settled = match decide(&view.finds, &view.unasked, None, true) {
+            // A SET that cannot be asked may hold what stands over all of them.
+            Verdict::Look(_) | Verdict::Conflict(_) if !view.unasked.is_empty() => {
+                Err(Error::KeyUnverified { sets: view.unasked })
+            }
+            Verdict::Look(numbers) => return self.look(request, view, numbers),
+            Verdict::Conflict(numbers) => Err(Error::KeyConflict { numbers }),
+            Verdict::Unverified(sets) => Err(Error::KeyUnverified { sets }),
+            Verdict::Place | Verdict::Reused(_) => Ok(Settled { stands: None, unasked: view.unasked }),
+            Verdict::Stands { number, voids, changed, .. } => {
+                self.name_changed(number, &changed);
+                for (earlier, version) in voids {
+                    self.disown(earlier, number);
+                    self.owe_void(earlier, version);
+                }
+                self.bell.ring();
+                Ok(Settled { stands: Some(number), unasked: view.unasked })
+            }
         };
+        let Request { key, purpose, doubtful, .. } = *request;
+        if let Purpose::Settle(_, promise) = purpose {
+            self.end_turn(&key, doubtful, None, promise, settled);
+        }
+    }
+
+    /// They gave way to the order that stands, and somebody changed them all the same: that is for the operator to look into.
+    fn name_changed(&self, stands: OrderNumber, changed: &[OrderNumber]) {
+        for other in changed {
+            let mut numbers = [*other, stands];
+            numbers.sort_unstable();
+            self.voids.lock().alarm(Alarm::KeyTwice { numbers });
+        }
+    }
+
+    /// There is none: places a new one. The turn ends with it.
+    fn place_keyed(self: &Arc<Inner>, request: Box<Request>, view: View) {
+        let Request { purpose, until, given_up, mut earlier, .. } = *request;
+        let Purpose::Create(Wanted { key, payload, promise, room, .. }) = purpose else { return };
         earlier.extend(given_up);
         earlier.drain(..earlier.len().saturating_sub(EARLIER_MAX));
         let log = Arc::new(Mutex::new(earlier.clone()));
         let (request_key, given_up_log) = (Some(key.clone()), Some(Arc::clone(&log)));
-        let trail = Trail { request_key, unverified, earlier, given_up_log, ..Trail::default() };
+        let View { unasked: unverified, mut partly_asked, since, .. } = view;
+        partly_asked.truncate(PARTLY_ASKED_MAX);
+        let looked_from = since.filter(|_| !unverified.is_empty() || !partly_asked.is_empty());
+        let trail = Trail { request_key, unverified, partly_asked, looked_from, earlier, given_up_log, ..Trail::default() };
         let store = Arc::downgrade(self);
         let then = move |result: Result<Placed, Error>| {
             let Some(store) = store.upgrade() else { return promise.complete(result) };
@@ -102,12 +144,12 @@ impl Inner {
         self: &Arc<Inner>,
         request: Box<Request>,
         mut placed: Placed,
-        missing: Vec<SetId>,
+        mut more: Origin,
         voids: Vec<(OrderNumber, Version)>,
     ) {
         let supersedes: Vec<_> = request.earlier.iter().copied().chain(request.given_up).collect();
-        let supersedes = supersedes[supersedes.len().saturating_sub(EARLIER_MAX)..].to_vec();
-        if missing.is_empty() && supersedes.is_empty() {
+        more.supersedes = supersedes[supersedes.len().saturating_sub(EARLIER_MAX)..].to_vec();
+        if more.is_empty() {
             voids.into_iter().for_each(|(earlier, version)| self.end_earlier(earlier, version, placed.number));
             return self.end(request, Ok(placed));
         }
@@ -117,14 +159,19 @@ impl Inner {
             Err(error) => return self.end(request, Err(error)),
         };
         let (expected, until, store) = (placed.version, request.until, Arc::downgrade(self));
-        placed.unverified.extend(&missing);
+        // Where nothing can be written this process remembers what it told.
+        let may_be_left_out = more.unverified.is_empty() && more.supersedes.is_empty();
+        placed.unverified.extend(&more.unverified);
         placed.unverified.sort_unstable();
-        let more = Origin { supersedes, unverified: missing, ..Origin::default() };
         let confirmed = move |result: Result<Version, Error>| {
             let Some(store) = store.upgrade() else { return };
             match result {
                 Ok(version) => {
                     placed.version = version;
+                    voids.into_iter().for_each(|(earlier, version)| store.end_earlier(earlier, version, number));
+                    store.end(request, Ok(placed));
+                }
+                Err(Error::NotAttempted { reason: NotAttempted::NoQuorum { .. } }) if may_be_left_out => {
                     voids.into_iter().for_each(|(earlier, version)| store.end_earlier(earlier, version, number));
                     store.end(request, Ok(placed));
                 }

@@ -1,13 +1,13 @@
 //! What the SETs know under a key: all of them are asked at once, each in a share of the time, and what is not sure is looked at again.
 
 use super::decide::Find;
-use super::{Request, Told, View, no_turn};
+use super::{Purpose, Request, Told, View, no_turn};
 use crate::error::{Error, WriteToken};
 use crate::health::Side;
 use crate::order::{OrderNumber, SetId};
 use crate::pending::Promise;
-use crate::replica::Origin;
-use crate::set::{Asker, Keyed, Resolved};
+use crate::replica::{Origin, Version};
+use crate::set::{Asker, KeyFound, Keyed, Resolved};
 use crate::store::Inner;
 use parking_lot::Mutex;
 use std::sync::{Arc, Weak};
@@ -44,9 +44,10 @@ impl Inner {
         if request.rounds > ROUNDS_MAX || request.until <= Instant::now() {
             return self.end(request, Err(no_turn()));
         }
-        let since = match self.keys.since(&self.settings) {
-            Ok(since) => since,
-            Err(reason) => return self.end(request, Err(Error::NotAttempted { reason })),
+        let since = match (&request.purpose, self.keys.since(&self.settings)) {
+            (Purpose::Settle(Some((since, _)), _), _) => *since,
+            (_, Ok(since)) => since,
+            (_, Err(reason)) => return self.end(request, Err(Error::NotAttempted { reason })),
         };
         let (key, deadline) = (request.key.clone(), self.step_deadline(request.until));
         let topology = self.topology.load_full();
@@ -58,7 +59,7 @@ impl Inner {
                 _ => unasked.push(shard.id()),
             }
         }
-        let view = View { finds: Vec::new(), unasked };
+        let view = View { unasked, since: Some(since), ..View::default() };
         let gather = Gather::new(self, asked.len(), request, view, Inner::told);
         for (shard, link, permit) in asked {
             let (set, gather) = (shard.id(), Arc::clone(&gather));
@@ -69,23 +70,31 @@ impl Inner {
     }
 
     /// All that were asked have answered, or have not in time.
-    fn told(self: &Arc<Inner>, mut request: Box<Request>, mut view: View, answers: Vec<(SetId, Result<Vec<Keyed>, Error>)>) {
-        let is_closed = |(_, answer): &(SetId, Result<Vec<Keyed>, Error>)| matches!(answer, Err(Error::Closed));
+    fn told(self: &Arc<Inner>, mut request: Box<Request>, mut view: View, answers: Vec<(SetId, Result<KeyFound, Error>)>) {
+        let is_closed = |(_, answer): &(SetId, Result<KeyFound, Error>)| matches!(answer, Err(Error::Closed));
         if !answers.is_empty() && answers.iter().all(is_closed) {
             return self.end(request, Err(Error::Closed));
         }
         for (set, answer) in answers {
             match answer {
-                Ok(found) => view.finds.extend(found.into_iter().map(|keyed| Find::of(keyed, false))),
+                Ok(KeyFound { orders, ended, partly_in }) => {
+                    view.ended.extend(ended);
+                    view.finds.extend(orders.into_iter().map(|keyed| Find::of(keyed, false)));
+                    view.partly_asked.extend(partly_in.map(|epoch| (set, epoch)));
+                }
                 Err(_) => view.unasked.push(set),
             }
         }
         view.unasked.sort_unstable();
+        view.partly_asked.sort_unstable();
         // Forgotten with its day.
         let since = self.keys.since(&self.settings);
         request.told.take_if(|told| since.as_ref().is_ok_and(|since| told.number.day() < *since));
         if let Some(told) = &request.told {
             view.recall(told);
+        }
+        for (number, version) in view.take_ended() {
+            self.doom(number, version);
         }
         self.judge(request, view);
     }
@@ -151,8 +160,9 @@ impl Inner {
             view.finds.retain(|find| find.number != number);
             match answer {
                 Ok(found) => {
-                    // It is settled, and in doubt no more.
-                    request.doubtful.take_if(|_| is_doubtful);
+                    // It is settled, and in doubt no more. What it gave up is still to be named.
+                    let settled = request.doubtful.take_if(|_| is_doubtful);
+                    request.earlier.extend(settled.into_iter().flat_map(|doubtful| doubtful.earlier));
                     let is_told = request.told.as_ref().is_some_and(|told| told.number == number);
                     view.finds.extend(found.map(|keyed| Find { is_told, ..Find::of(keyed, true) }));
                 }
@@ -165,6 +175,7 @@ impl Inner {
                 Err(_) => {
                     let set = number.set_id();
                     view.finds.retain(|find| find.number.set_id() != set);
+                    view.partly_asked.retain(|(partly, _)| *partly != set);
                     if let Err(place) = view.unasked.binary_search(&set) {
                         view.unasked.insert(place, set);
                     }
@@ -219,12 +230,31 @@ impl<T> Gather<T> {
 
 impl Find {
     fn of(keyed: Keyed, is_sure: bool) -> Find {
-        let Keyed { number, version, origin } = keyed;
-        Find { number, version, origin, is_sure, is_told: false }
+        let Keyed { number, version, origin, is_changed } = keyed;
+        Find { number, version, origin, is_sure, is_told: false, is_changed }
     }
 }
 
 impl View {
+    /// Takes out those of which a void says that they end, as the walk over notes would when it came to that void; but for the one that was
+    /// told. Answers which, and up to which version.
+    fn take_ended(&mut self) -> Vec<(OrderNumber, Version)> {
+        let ended = std::mem::take(&mut self.ended);
+        let ends = |find: &Find| {
+            let asked_for = find.origin.asked_for(find.version);
+            ended.iter().copied().find(|(number, version)| *number == find.number && asked_for <= *version && !find.is_told)
+        };
+        let taken = self.finds.iter().filter_map(ends).collect();
+        self.finds.retain(|find| ends(find).is_none());
+        taken
+    }
+
+    /// Keeps what has to do with that order: not those that used its key again after it was forgotten.
+    pub(super) fn forget_after(&mut self, number: OrderNumber) {
+        let Some(about) = self.finds.iter().find(|find| find.number == number).cloned() else { return };
+        self.finds.retain(|find| !about.was_forgotten_before(find));
+    }
+
     /// What was told for the key last still stands where it was found again; and where its SET cannot be asked, since nobody else
     /// has placed another since.
     fn recall(&mut self, told: &Told) {
@@ -234,7 +264,8 @@ impl View {
         } else if self.unasked.contains(&set) {
             let Told { number, version, request_key, unverified } = told.clone();
             let origin = Origin { request_key: Some(request_key), unverified, ..Origin::default() };
-            self.finds.push(Find { number, version, origin: Arc::new(origin), is_sure: true, is_told: true });
+            let origin = Arc::new(origin);
+            self.finds.push(Find { number, version, origin, is_sure: true, is_told: true, is_changed: false });
         }
     }
 }

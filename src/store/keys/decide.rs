@@ -4,6 +4,8 @@
 //! their records say which of them stands:
 //!
 //! * one that another *supersedes* at its present version was given up before the other was sent;
+//! * one that was on replicas which were away when another was placed or told, in an earlier epoch, had not been acknowledged by then:
+//!   that other one says of which SETs it heard only a part, and in which epoch;
 //! * one whose SET another holds *unverified* is the earlier one, acknowledged or not;
 //! * of two on one SET, the one with the lower number was not there when the other was placed: it was never acknowledged.
 //!
@@ -11,9 +13,10 @@
 //! asked, or is named in its record, and since then nobody but this process could place another. Only where it and another each
 //! hold the other's SET unverified is that not enough.
 //!
-//! Of others nothing can be said: the operator has to look, and nothing is changed. An order from more than a day before another has
-//! nothing to do with it, unless one of them says so: in between the key was forgotten and used again. (A day is what a key is
-//! looked for at least, whatever the builder says now or said then.)
+//! What somebody found and changed was told to somebody: where no record says of its number or its SET that it ends, it is left alone, and
+//! named to the operator. Of others nothing can be said: the operator has to look, and nothing is changed. An order from more than a
+//! day before another has nothing to do with it, unless that one says so and looked so far back: in between the key was forgotten and
+//! used again. (A day is what a key is looked for at least, whatever the builder says now or said then.)
 
 use crate::order::{OrderNumber, SetId};
 use crate::replica::{Origin, RequestKey, Version};
@@ -29,6 +32,8 @@ pub(super) struct Find {
     pub(super) is_sure: bool,
     /// It is the one that this process told for the key last.
     pub(super) is_told: bool,
+    /// Somebody was told of it, and changed its payload.
+    pub(super) is_changed: bool,
 }
 
 /// What to do.
@@ -38,7 +43,8 @@ pub(super) enum Verdict {
     Look(Vec<OrderNumber>),
     /// There is none. Where SETs could not be asked, its record will say so.
     Place,
-    /// This one stands. `voids` are earlier ones, which must be made void at these versions. Where `missing` names SETs, its record
+    /// This one stands. `voids` are earlier ones, which must be made void at these versions; `changed` others that should be, but were
+    /// changed by somebody who found them: those are left alone. Where `missing` names SETs, its record
     /// must be made to say first that they could not be asked: one of them may hold an order that it gave way to.
     Stands {
         number: OrderNumber,
@@ -46,6 +52,7 @@ pub(super) enum Verdict {
         unverified: Vec<SetId>,
         missing: Vec<SetId>,
         voids: Vec<(OrderNumber, Version)>,
+        changed: Vec<OrderNumber>,
     },
     /// It was used with another payload.
     Reused(OrderNumber),
@@ -58,11 +65,9 @@ pub(super) enum Verdict {
 /// How far apart orders of one key may be for one to be the other's earlier attempt without saying so, in days.
 const NEAR_DAYS: i64 = 1;
 
-/// Decides. `unasked` are the SETs of which nothing is known; `request` is what an order is to be created with, if one is; `days` for how
-/// many days a key is looked for.
-pub(super) fn decide(finds: &[Find], unasked: &[SetId], request: Option<&RequestKey>, strict: bool, days: u32) -> Verdict {
-    let window = i64::from(days) - 1;
-    let is_beaten = |find: &&Find| finds.iter().any(|other| other.beats(find, window));
+/// Decides. `unasked` are the SETs of which nothing is known; `request` is what an order is to be created with, if one is.
+pub(super) fn decide(finds: &[Find], unasked: &[SetId], request: Option<&RequestKey>, strict: bool) -> Verdict {
+    let is_beaten = |find: &&Find| finds.iter().any(|other| other.beats(find));
     let standing: Vec<&Find> = finds.iter().filter(|find| !is_beaten(find)).collect();
     let is_forgotten = |find: &&Find| standing.iter().any(|other| find.was_forgotten_before(other));
     let left: Vec<&Find> = standing.iter().copied().filter(|find| !is_forgotten(find)).collect();
@@ -73,7 +78,7 @@ pub(super) fn decide(finds: &[Find], unasked: &[SetId], request: Option<&Request
     match left[..] {
         [] if finds.is_empty() && strict && !unasked.is_empty() => Verdict::Unverified(unasked.to_vec()),
         [] if finds.is_empty() => Verdict::Place,
-        [find] => stands(find, finds, unasked, request, strict, window),
+        [find] => stands(find, finds, unasked, request, strict),
         // Each of them gives way to another, or several to none.
         [] => conflict(finds.iter()),
         _ => conflict(left.into_iter()),
@@ -87,7 +92,7 @@ fn conflict<'a>(finds: impl Iterator<Item = &'a Find>) -> Verdict {
 }
 
 /// One of them stands, over all that it beats, that those beat, and so on.
-fn stands(find: &Find, finds: &[Find], unasked: &[SetId], request: Option<&RequestKey>, strict: bool, window: i64) -> Verdict {
+fn stands(find: &Find, finds: &[Find], unasked: &[SetId], request: Option<&RequestKey>, strict: bool) -> Verdict {
     let first = find.origin.request_key.as_ref().map(|first| (first.payload_bytes, first.payload_crc));
     if request.is_some_and(|request| first != Some((request.payload_bytes, request.payload_crc))) {
         return Verdict::Reused(find.number);
@@ -102,22 +107,26 @@ fn stands(find: &Find, finds: &[Find], unasked: &[SetId], request: Option<&Reque
     // Each turn takes one find, and none twice.
     let mut next = 0;
     while let Some(winner) = beaten.get(next).copied() {
-        beaten.extend(finds.iter().filter(|other| winner.beats(other, window) && !beaten.contains(other)).collect::<Vec<_>>());
+        beaten.extend(finds.iter().filter(|other| winner.beats(other) && !beaten.contains(other)).collect::<Vec<_>>());
         next += 1;
     }
-    let voids = beaten[1..].iter().map(|find| (find.number, find.version)).collect();
-    Verdict::Stands { number: find.number, version: find.version, unverified, missing, voids }
+    let may_end = |other: &&&Find| finds.iter().any(|winner| winner.beats(other) && winner.may_end(other));
+    let (voids, changed): (Vec<&Find>, Vec<&Find>) = beaten[1..].iter().partition(may_end);
+    let voids = voids.into_iter().map(|find| (find.number, find.version)).collect();
+    let changed = changed.into_iter().map(|find| find.number).collect();
+    Verdict::Stands { number: find.number, version: find.version, unverified, missing, voids, changed }
 }
 
 impl Find {
     /// The other is an earlier one, and this took its place.
-    fn beats(&self, other: &Find, window: i64) -> bool {
+    fn beats(&self, other: &Find) -> bool {
         if self.number == other.number {
             return false;
         }
         if self.is_told || other.is_told {
             let is_forgotten = other.was_forgotten_before(self);
-            return self.is_told && !is_forgotten && !(self.doubts(other) && other.doubts(self));
+            let doubt_each_other = self.set() != other.set() && self.doubts(other) && other.doubts(self);
+            return self.is_told && !is_forgotten && !doubt_each_other;
         }
         if other.supersedes(self) {
             return false;
@@ -129,17 +138,37 @@ impl Find {
         if self.names(other).is_some() {
             return false;
         }
-        let apart = self.days_after(other).abs();
-        if self.set() == other.set() {
-            return self.number > other.number && apart <= NEAR_DAYS;
+        if self.outlives(other) != other.outlives(self) {
+            return self.outlives(other) && self.looked_for(other);
         }
-        self.doubts(other) && !other.doubts(self) && apart <= window
+        let days_after = self.days_after(other);
+        if self.set() == other.set() {
+            return self.number > other.number && days_after <= NEAR_DAYS;
+        }
+        // At midnight the earlier one may be of the later day.
+        self.doubts(other) && !other.doubts(self) && self.looked_for(other) && days_after >= -NEAR_DAYS
+    }
+
+    /// Whether the other, which this one beats, may become void: what somebody was told of and changed only where the record says so.
+    fn may_end(&self, other: &Find) -> bool {
+        let asked_for = |find: &Find| find.origin.asked_for(find.version);
+        let is_newer = self.set() == other.set() && asked_for(other) > asked_for(self);
+        self.supersedes(other) || self.doubts(other) || !(other.is_changed || is_newer)
     }
 
     /// It has nothing to do with the other, and is older.
-    fn was_forgotten_before(&self, other: &Find) -> bool {
-        let is_mentioned = self.names(other).or(other.names(self)).is_some() || self.doubts(other) || other.doubts(self);
+    pub(super) fn was_forgotten_before(&self, other: &Find) -> bool {
+        let is_looked_for = other.origin.looked_from.is_none_or(|day| self.number.day() >= day);
+        let is_mentioned = self.names(other).or(other.names(self)).is_some() || (other.doubts(self) && is_looked_for);
         !is_mentioned && other.days_after(self) > NEAR_DAYS
+    }
+
+    /// The other is of a day on which it would have been found.
+    fn looked_for(&self, other: &Find) -> bool {
+        match self.origin.looked_from {
+            Some(day) => other.number.day() >= day,
+            None => self.days_after(other) <= NEAR_DAYS,
+        }
     }
 
     /// The version of the other that this one stands in for.
@@ -150,6 +179,11 @@ impl Find {
     /// Whether this one stands in for the other as that stands now.
     fn supersedes(&self, other: &Find) -> bool {
         self.names(other).is_some_and(|version| other.origin.asked_for(other.version) <= version)
+    }
+
+    /// Whether the other was there, and not acknowledged, when this one was placed or told.
+    fn outlives(&self, other: &Find) -> bool {
+        self.origin.outlives(other.set(), &other.origin, other.version)
     }
 
     /// Whether the other's SET could not be asked when this one was placed or confirmed.

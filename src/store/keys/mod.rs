@@ -21,7 +21,7 @@ use super::Inner;
 use super::keeper::{self, in_background};
 use crate::config::ConfigError;
 use crate::error::{Error, NotAttempted};
-use crate::order::{OrderNumber, SetId};
+use crate::order::{Day, OrderNumber, SetId};
 use crate::pending::{Pending, Promise, Refused, refusing};
 use crate::replica::{REQUEST_KEY_BYTES_MAX, RequestKey, Version};
 use crate::set::{Asker, Placed, Resolved};
@@ -50,8 +50,16 @@ pub(super) struct Request {
 enum Purpose {
     /// An order is to be created, or the one that stands told.
     Create(Wanted),
-    /// What the key names is to come to rest.
-    Settle(Promise<()>),
+    /// What the key names is to come to rest; if it is given, from that day on and as far as it has to do with that order.
+    Settle(Option<(Day, OrderNumber)>, Promise<Settled>),
+}
+
+/// What a key names has come to rest.
+pub(in crate::store) struct Settled {
+    /// The order that stands, where there is one.
+    pub(in crate::store) stands: Option<OrderNumber>,
+    /// SETs that could not be asked; that order says so itself.
+    pub(in crate::store) unasked: Vec<SetId>,
 }
 
 struct Wanted {
@@ -88,6 +96,12 @@ struct View {
     finds: Vec<Find>,
     /// They could not be asked, or not be believed.
     unasked: Vec<SetId>,
+    /// Not all of their replicas were heard, in this epoch.
+    partly_asked: Vec<(SetId, u32)>,
+    /// Numbers that end, as voids say that hold the key, and up to which version.
+    ended: Vec<(OrderNumber, Version)>,
+    /// From that day on.
+    since: Option<Day>,
 }
 
 /// Begins a create with a key.
@@ -155,14 +169,19 @@ pub(super) fn settle(inner: &Arc<Inner>, now: Instant) -> Option<Instant> {
 const SETTLED_AT_ONCE: usize = 64;
 
 impl Inner {
-    /// Has what `key` names come to rest: of several orders those become void that one of them stands in for. Where a SET cannot be asked
-    /// nothing is changed.
+    /// Has what `key` names come to rest, as a create would look, or `about` one order from some day on: of several orders those become void
+    /// that one of them stands in for. Where a SET cannot be asked, and that order does not say so, nothing is changed.
     ///
     /// # Errors
     /// Through the pending: [`Error::KeyConflict`] when it cannot be told which one stands; others when it cannot be told now.
-    pub(super) fn settle_key(self: &Arc<Inner>, key: Bytes, until: Instant) -> Pending<()> {
+    pub(super) fn settle_key(
+        self: &Arc<Inner>,
+        key: Bytes,
+        about: Option<(Day, OrderNumber)>,
+        until: Instant,
+    ) -> Pending<Settled> {
         let (promise, pending) = Pending::new();
-        self.enter(key, Purpose::Settle(promise), until);
+        self.enter(key, Purpose::Settle(about, promise), until);
         pending
     }
 
@@ -196,7 +215,10 @@ impl Inner {
                 drop(room);
                 self.end_create(&key, doubtful, given_up, promise, result);
             }
-            Purpose::Settle(promise) => self.end_turn(&key, doubtful, None, promise, result.map(drop)),
+            Purpose::Settle(_, promise) => {
+                let settled = result.map(|placed| Settled { stands: Some(placed.number), unasked: Vec::new() });
+                self.end_turn(&key, doubtful, None, promise, settled);
+            }
         }
     }
 
@@ -253,7 +275,7 @@ impl Request {
                 drop(room);
                 answer(promise, result);
             }
-            Purpose::Settle(promise) => answer(promise, result.map(drop)),
+            Purpose::Settle(_, promise) => answer(promise, Err(result.map_or_else(|error| error, |_| no_turn()))),
         }
     }
 }

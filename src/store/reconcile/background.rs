@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 /// After a walk that left something that it could not see to, and after one that left nothing.
 const AGAIN_AFTER: Duration = Duration::from_secs(2);
 const REST: Duration = Duration::from_secs(60);
+/// When the next one is due while one is under way: its end says.
+const LATER: Duration = Duration::from_secs(86_400);
 /// After a walk over request keys so many times as long as it took: it costs little, however many there are.
 const KEYS_REST_SHARE: u32 = 20;
 
@@ -19,25 +21,26 @@ const KEYS_REST_SHARE: u32 = 20;
 pub(in crate::store) struct Walks {
     notes: Round,
     keys: Round,
-    /// Which replicas were asked when that was looked at last. What only one of them holds surfaces when it begins to be asked.
-    members: Vec<(SetId, (u32, u16))>,
+    /// Which replicas were heard when that was looked at last. What only one of them holds surfaces when it begins to be heard.
+    heard: Vec<(SetId, (u32, u16, bool))>,
 }
 
 /// One walk after the other.
 #[derive(Debug, Default)]
 struct Round {
-    /// When the next one begins; `None`: at once.
+    /// When the next one begins; `None` before the first.
     due: Option<Instant>,
     under_way: Option<(Job<Reconciled>, Instant)>,
 }
 
 /// Walks over everything now and then: soon where something was left, seldom where nothing was. A chore of the keeper.
 pub(in crate::store) fn tend(store: &Arc<Inner>, now: Instant) -> Option<Instant> {
-    let members: Vec<_> = store.topology.load().shards.iter().map(|shard| (shard.id(), shard.membership())).collect();
+    let heard: Vec<_> = store.topology.load().shards.iter().map(|shard| (shard.id(), shard.heard())).collect();
     let mut walks = store.background.lock();
-    if walks.members != members {
-        walks.members = members;
-        (walks.notes.due, walks.keys.due) = (None, None);
+    if walks.heard != heard {
+        walks.heard = heard;
+        walks.notes.hasten(now);
+        walks.keys.hasten(now);
     }
     let begins = [(Scope::Notes, walks.notes.tend(now, 0)), (Scope::Keys, walks.keys.tend(now, KEYS_REST_SHARE))];
     for scope in begins.into_iter().filter_map(|(scope, begins)| begins.then_some(scope)) {
@@ -58,17 +61,23 @@ impl Round {
                 Ok(report) => {
                     // What only waits for its turn, or for a replica that is away, needs no walk.
                     let pause = if report.is_ok_and(|report| report.saw_to_all()) { REST } else { AGAIN_AFTER };
-                    let rest = pause.max(now.saturating_duration_since(began) * rest_share);
-                    // Unless somebody wants one sooner, or a replica returned meanwhile.
-                    self.due = self.due.map(|due| due.min(now + rest));
+                    let took = now.saturating_duration_since(began);
+                    // Unless somebody wants one sooner; but it rests as long as it took.
+                    let (rest, least) = (pause.max(took * rest_share), AGAIN_AFTER.max(took));
+                    self.due = self.due.map(|due| due.min(now + rest).max(now + least));
                 }
             }
         }
         let begins = self.under_way.is_none() && self.due.is_none_or(|due| due <= now);
         if begins {
-            self.due = Some(now + REST);
+            self.due = Some(now + LATER);
         }
         begins
+    }
+
+    /// Something may have surfaced. At once where nothing is under way; a walk that is may have been there already, so there is one more.
+    fn hasten(&mut self, now: Instant) {
+        self.due = self.due.map(|due| due.min(now));
     }
 
     fn next(&self, now: Instant) -> Option<Instant> {
@@ -82,7 +91,7 @@ impl Inner {
     pub(in crate::store) fn want_walk(&self) {
         let mut walks = self.background.lock();
         let soon = Instant::now() + AGAIN_AFTER;
-        walks.notes.due = walks.notes.due.map(|due| due.min(soon));
+        walks.notes.hasten(soon);
         drop(walks);
         self.bell.ring();
     }

@@ -14,7 +14,6 @@ mod at_open;
 mod background;
 mod keys;
 mod notes;
-mod two;
 
 pub(super) use self::background::{Walks, tend};
 
@@ -38,8 +37,8 @@ const PACE: Duration = Duration::from_millis(50);
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a walk on demand waits for what it found to be done.
 const DONE_WITHIN: Duration = Duration::from_secs(10);
-/// Walks under way at once.
-const WALKS_MAX: usize = 5;
+/// Walks on demand under way at once.
+const WALKS_MAX: usize = 4;
 /// The most numbers that a report names.
 const NAMED_MAX: usize = 1_000;
 
@@ -103,7 +102,7 @@ impl OrderStore {
     /// ```
     ///
     /// # Errors
-    /// Through the [`Job`]: [`Error::Closed`]; [`Error::System`] when the system gives no thread, or when too many are under way
+    /// Through the [`Job`]: [`Error::Closed`]; [`Error::System`] when the system gives no thread, or when four are under way
     /// already; [`Error::NotAttempted`] when the clock is out of range. SETs that cannot be reached are no error: the report names them.
     pub fn reconcile(&self) -> Job<Reconciled> {
         let (job, promise, course) = Job::new();
@@ -116,8 +115,23 @@ impl OrderStore {
 /// The answer of a SET, which comes by its deadline; unless a caller's waker blocks that SET's notifier, which must not hold up the
 /// others.
 fn answer<T>(pending: Pending<T>) -> Result<T, Error> {
-    let late = || Error::System { action: "reconcile".to_owned(), message: "a SET tells nothing".to_owned() };
-    pending.wait_timeout(2 * PATIENCE).unwrap_or_else(|_| Err(late()))
+    pending.wait_timeout(2 * PATIENCE).unwrap_or_else(|_| Err(tells_nothing()))
+}
+
+/// The same, unless the walk is called off first.
+fn answer_for<T>(course: &Course, mut pending: Pending<T>) -> Result<T, Error> {
+    let until = Instant::now() + 2 * PATIENCE;
+    while Instant::now() < until && !course.is_cancelled() {
+        match pending.wait_timeout(Duration::from_millis(50)) {
+            Ok(answer) => return answer,
+            Err(waits) => pending = waits,
+        }
+    }
+    Err(tells_nothing())
+}
+
+fn tells_nothing() -> Error {
+    Error::System { action: "reconcile".to_owned(), message: "a SET tells nothing".to_owned() }
 }
 
 /// What a walk looks at. All of it on demand and at full speed, one after the other in the background.
@@ -140,22 +154,23 @@ impl Scope {
 impl Inner {
     /// Starts a walk on a thread of its own.
     fn begin_walk(self: Arc<Inner>, course: Arc<Course>, scope: Scope, promise: Promise<Reconciled>) {
-        if self.walks.fetch_add(1, Ordering::AcqRel) >= WALKS_MAX {
-            self.walks.fetch_sub(1, Ordering::AcqRel);
+        let counted = usize::from(scope == Scope::All);
+        if self.walks.fetch_add(counted, Ordering::AcqRel) >= WALKS_MAX && scope == Scope::All {
+            self.walks.fetch_sub(counted, Ordering::AcqRel);
             let message = format!("{WALKS_MAX} are under way");
             return promise.complete(Err(Error::System { action: "reconcile".to_owned(), message }));
         }
         let ended = Arc::clone(&self);
         let run = move || {
             let report = self.walk(&course, scope);
-            self.walks.fetch_sub(1, Ordering::AcqRel);
+            self.walks.fetch_sub(counted, Ordering::AcqRel);
             // Whoever waits may drop the store then: it must not be this thread that holds it last.
             drop(self);
             promise.complete(report);
         };
         if in_background("om-reconcile", run).is_err() {
             // Its promise is dropped with it, and says that it came to nothing.
-            ended.walks.fetch_sub(1, Ordering::AcqRel);
+            ended.walks.fetch_sub(counted, Ordering::AcqRel);
         }
     }
 
@@ -178,6 +193,9 @@ impl Inner {
         report.open = voids.open().take(NAMED_MAX).collect();
         report.voided = voids.done() - voided_before;
         report.alarms = voids.alarms().cloned().collect();
+        drop(voids);
+        // One that was retired meanwhile has nothing to tell.
+        report.unreachable.retain(|set| self.shard(*set).is_ok());
         Ok(report)
     }
 

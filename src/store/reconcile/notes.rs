@@ -1,7 +1,6 @@
 //! The walk over notes: numbers that orders stand in for, and SETs that could not be asked for an earlier order of a request key.
 
-use super::two::{Two, of_two};
-use super::{PAGE, PATIENCE, Reconciled, Scope, answer};
+use super::{PAGE, PATIENCE, Reconciled, Scope, answer, answer_for};
 use crate::error::Error;
 use crate::heal::Alarm;
 use crate::health::Side;
@@ -11,9 +10,13 @@ use crate::pending::Pending;
 use crate::replica::{Noted, Version};
 use crate::set::{IndexPage, Keyed, Shard};
 use crate::store::Inner;
+use crate::store::keys::Settled;
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Instant;
+
+/// A key is looked for on 31 days at most, and the clock need not be on the day of the number.
+const LOOKED_BACK_MAX: i64 = 31;
 
 impl Inner {
     /// All notes, one SET after the other.
@@ -25,9 +28,10 @@ impl Inner {
         report: &mut Reconciled,
     ) -> Result<(), Error> {
         course.found(shards.len() as u64);
+        let mut away = Vec::new();
         for shard in shards {
             self.check_open()?;
-            if self.walk_notes_of(&**shard, course, scope, report).is_err() {
+            if self.walk_notes_of(&**shard, course, scope, &mut away, report).is_err() {
                 report.cannot_reach(shard.id());
             }
             course.did(1);
@@ -45,13 +49,14 @@ impl Inner {
         shard: &dyn Shard,
         course: &Course,
         scope: Scope,
+        away: &mut Vec<SetId>,
         report: &mut Reconciled,
     ) -> Result<(), Error> {
         let mut after = None;
         loop {
             let (promise, pending) = Pending::new();
             shard.noted(after, PAGE, Instant::now() + PATIENCE, promise);
-            let IndexPage { entries: notes, next } = answer(pending)?;
+            let IndexPage { entries: notes, next } = answer_for(course, pending)?;
             course.found(notes.len() as u64);
             for note in notes {
                 if course.is_cancelled() {
@@ -59,7 +64,7 @@ impl Inner {
                 }
                 self.check_open()?;
                 report.notes += 1;
-                self.heed(&note, report);
+                self.heed(&note, away, report);
                 course.did(1);
             }
             match next {
@@ -71,8 +76,8 @@ impl Inner {
         }
     }
 
-    /// Does what one order's record says.
-    fn heed(self: &Arc<Inner>, note: &Noted, report: &mut Reconciled) {
+    /// Does what one order's record says. `away` are SETs that could not be asked in this walk.
+    fn heed(self: &Arc<Inner>, note: &Noted, away: &mut Vec<SetId>, report: &mut Reconciled) {
         let key = note.request_key.as_ref().map(|request| request.key.clone());
         for (number, version) in &note.supersedes {
             match &key {
@@ -81,10 +86,56 @@ impl Inner {
             }
         }
         let Some(key) = key else { return };
-        for set in &note.unverified {
-            if !self.voids.lock().is_verified(note.number, *set) && self.verify(note.number, &key, *set).is_err() {
-                report.unverified += 1;
+        let voids = self.voids.lock();
+        let open: Vec<SetId> = note.unverified.iter().copied().filter(|set| !voids.is_verified(note.number, *set)).collect();
+        drop(voids);
+        if open.is_empty() {
+            return;
+        }
+        // Where it needs one that is away there is no need to ask the others once more, for each such order.
+        if away.iter().any(|set| !note.unverified.contains(set)) || open.iter().all(|set| away.contains(set)) {
+            report.unverified += 1;
+            return;
+        }
+        self.verify(note.number, &key, &open, away, report);
+    }
+
+    /// Looks for earlier orders under the key of `number`, which could not be done in these SETs when that was placed.
+    fn verify(
+        self: &Arc<Inner>,
+        number: OrderNumber,
+        key: &Bytes,
+        sets: &[SetId],
+        away: &mut Vec<SetId>,
+        report: &mut Reconciled,
+    ) {
+        // As far back as anybody may have looked then.
+        let since = Day::from_unix_days(number.day().to_unix_days() - LOOKED_BACK_MAX).unwrap_or(Day::MIN);
+        let settled = answer(self.settle_key(key.clone(), Some((since, number)), Instant::now() + PATIENCE));
+        let unasked = match settled {
+            // It may be void, or in doubt and come to life yet: it is looked at again by the next walk.
+            Ok(Settled { stands: None, .. }) => return,
+            Ok(Settled { unasked, .. }) => unasked,
+            Err(Error::KeyConflict { numbers }) => {
+                self.alarm_of_key(&numbers);
+                Vec::new()
             }
+            Err(Error::KeyUnverified { sets: unasked }) => {
+                away.extend(unasked);
+                sets.to_vec()
+            }
+            Err(_) => sets.to_vec(),
+        };
+        report.unverified += u64::from(sets.iter().any(|set| unasked.contains(set)));
+        let mut voids = self.voids.lock();
+        sets.iter().filter(|set| !unasked.contains(set)).for_each(|set| voids.verified(number, *set));
+    }
+
+    /// Nobody can tell which of these orders of one key stands.
+    pub(super) fn alarm_of_key(&self, numbers: &[OrderNumber]) {
+        let mut voids = self.voids.lock();
+        for pair in numbers.windows(2) {
+            voids.alarm(Alarm::KeyTwice { numbers: [pair[0], pair[1]] });
         }
     }
 
@@ -94,8 +145,15 @@ impl Inner {
     fn end_unheard(&self, number: OrderNumber, key: &Bytes, told: OrderNumber) {
         // What fails is tried again by the next walk.
         let Ok(found) = self.keyed(number.set_id(), key, number.day()) else { return };
+        let unheard = found.iter().find(|found| found.number == number);
+        if unheard.is_some_and(|unheard| unheard.is_changed) {
+            // Somebody found it and changed it.
+            let mut numbers = [told, number];
+            numbers.sort_unstable();
+            return self.alarm_of_key(&numbers);
+        }
         self.disown(number, told);
-        match found.iter().find(|found| found.number == number) {
+        match unheard {
             Some(unheard) => self.doom(number, unheard.version),
             // Whatever its version is.
             None => self.owe_void(number, Version { epoch: u32::MAX, counter: u64::MAX }),
@@ -110,7 +168,7 @@ impl Inner {
     }
 
     /// A number that an order stands in for: shown to nobody from now on, and owed a void.
-    pub(super) fn doom(&self, number: OrderNumber, version: Version) {
+    pub(in crate::store) fn doom(&self, number: OrderNumber, version: Version) {
         if self.voids.lock().is_done(number) {
             return;
         }
@@ -124,50 +182,10 @@ impl Inner {
         self.owe_void(number, version);
     }
 
-    /// Looks in `set` for earlier orders under the key of `number`, which could not be done when that was placed.
-    fn verify(self: &Arc<Inner>, number: OrderNumber, key: &Bytes, set: SetId) -> Result<(), Error> {
-        let found = match self.keyed(set, key, self.keys_since(number.day())) {
-            // It is gone for good, and its orders with it.
-            Err(Error::SetRetired { .. }) => return Ok(()),
-            found => found?,
-        };
-        // Where it is not found it may be void, or in doubt and come to life yet: it is looked at again by the next walk.
-        let Some(later) = self.keyed_at(number)? else { return Ok(()) };
-        let window = i64::from(self.settings.request_key_days) - 1;
-        for earlier in found.into_iter().filter(|earlier| earlier.number != number) {
-            match of_two(&earlier, &later, window) {
-                Two::EarlierEnds => {
-                    self.disown(earlier.number, number);
-                    self.owe_void(earlier.number, earlier.version);
-                }
-                Two::Told => {}
-                Two::Alarm => {
-                    let mut numbers = [earlier.number, later.number];
-                    numbers.sort_unstable();
-                    self.voids.lock().alarm(Alarm::KeyTwice { numbers });
-                }
-            }
-        }
-        self.voids.lock().verified(number, set);
-        Ok(())
-    }
-
     /// What a SET holds under a key. One that is not well is not asked: it would keep all others waiting, once for each note.
     fn keyed(&self, set: SetId, key: &Bytes, since: Day) -> Result<Vec<Keyed>, Error> {
         let (shard, (promise, pending)) = (self.shard(set)?, Pending::new());
         shard.keyed(key.clone(), since, Instant::now() + PATIENCE, self.watched(set, Side::Reads, promise)?);
-        answer(pending)
-    }
-
-    fn keyed_at(&self, number: OrderNumber) -> Result<Option<Keyed>, Error> {
-        let (shard, (promise, pending)) = (self.shard(number.set_id())?, Pending::new());
-        shard.keyed_at(number, Instant::now() + PATIENCE, self.watched(number.set_id(), Side::Reads, promise)?);
-        answer(pending)
-    }
-
-    /// From which day on orders of one request key may belong together with one of `day`. Whoever created that looked from the day of the
-    /// clock, which may have been the day before.
-    fn keys_since(&self, day: Day) -> Day {
-        (0..self.settings.request_key_days).try_fold(day, |day, _| day.previous()).unwrap_or(Day::MIN)
+        Ok(answer(pending)?.orders)
     }
 }

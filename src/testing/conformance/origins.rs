@@ -14,6 +14,8 @@ pub(super) fn an_origin_is_held_with_its_record(new_place: &NewPlace<'_>) {
         supersedes: (0..16).map(|at| (number(day(0), 1_000 + at), Version { epoch: 1, counter: at })).collect(),
         unverified: (0..1_000).map(SetId::from_checked).collect(),
         copy_of: Some(Version { epoch: u32::MAX, counter: u64::MAX }),
+        partly_asked: (0..40).map(|id| (SetId::from_checked(id), u32::MAX)).collect(),
+        looked_from: Some(day(0)),
     };
     // Fresh and packed with others, fresh and alone, not fresh, and beside the largest payload.
     let mut entries: Vec<Entry> = (10..20).map(|at| bench.fresh(number(day(0), at))).collect();

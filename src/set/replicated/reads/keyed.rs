@@ -10,13 +10,13 @@ use crate::order::{Day, OrderNumber};
 use crate::pending::Promise;
 use crate::quorum::Mask;
 use crate::replica::{Kind, Lookup, Origin, Record, Replica, ReplicaError, Version};
-use crate::set::Keyed;
 use crate::set::replicated::Core;
 use crate::set::replicated::lanes::lane::ReadJob;
 use crate::set::replicated::lanes::worker::guarded;
 use crate::set::replicated::reads::get::LOOK_AFTER;
 use crate::set::replicated::upkeep::coordinator::Timed;
 use crate::set::replicated::upkeep::notify::{Completion, Deliver, Held};
+use crate::set::{KeyFound, Keyed};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -36,6 +36,7 @@ struct KeyedOp {
     epoch: u32,
     deadline: Instant,
     dirty: bool,
+    voters: Mask,
     state: Mutex<State>,
 }
 
@@ -46,19 +47,19 @@ struct State {
     good: u8,
     newest: BTreeMap<OrderNumber, Seen>,
     faults: Vec<(u8, ReplicaError)>,
-    promise: Option<Promise<Vec<Keyed>>>,
+    promise: Option<Promise<KeyFound>>,
 }
 
 /// What a replica holds under a number.
 enum Seen {
-    Held(Kind, Version, Option<Arc<Origin>>),
+    Held(Kind, Version, Option<Arc<Origin>>, bool),
     /// Something that it cannot read.
     Damaged,
 }
 
 impl Core {
     /// See [`Shard::keyed`](crate::set::Shard::keyed).
-    pub(crate) fn keyed(self: &Arc<Core>, key: Bytes, since: Day, deadline: Instant, promise: Promise<Vec<Keyed>>) {
+    pub(crate) fn keyed(self: &Arc<Core>, key: Bytes, since: Day, deadline: Instant, promise: Promise<KeyFound>) {
         if self.is_closing() {
             return promise.complete(Err(Error::Closed));
         }
@@ -75,7 +76,7 @@ impl Core {
             promise: Some(promise),
         };
         let core = Arc::downgrade(self);
-        let op = Arc::new(KeyedOp { core, key, epoch, deadline, dirty, state: Mutex::new(state) });
+        let op = Arc::new(KeyedOp { core, key, epoch, deadline, dirty, voters, state: Mutex::new(state) });
         for index in voters.iter() {
             let asked = Arc::clone(&op);
             let job: ReadJob = Box::new(move |replica| {
@@ -103,8 +104,9 @@ impl Core {
             return promise.complete(Ok(None));
         }
         let as_keyed = move |record: Record| match record {
-            Record { kind: Kind::Order, version, origin, .. } => {
-                Some(Keyed { number, version, origin: origin.unwrap_or_default() })
+            Record { kind: Kind::Order, version, origin, value, .. } => {
+                let origin = origin.unwrap_or_default();
+                Some(Keyed { number, version, is_changed: is_changed(&origin, &value), origin })
             }
             Record { kind: Kind::Void, .. } => None,
         };
@@ -125,11 +127,18 @@ fn look(replica: &dyn Replica, key: &[u8], since: Day) -> Result<Vec<(OrderNumbe
         match replica.get(number)? {
             // Only the index led there: the record never came, or was lost.
             Lookup::Absent => {}
-            Lookup::Found(Record { kind, version, origin, .. }) => seen.push((number, Seen::Held(kind, version, origin))),
+            Lookup::Found(Record { kind, version, origin, value, .. }) => {
+                let is_changed = origin.as_ref().is_some_and(|origin| is_changed(origin, &value));
+                seen.push((number, Seen::Held(kind, version, origin, is_changed)));
+            }
             Lookup::Damaged(_) => seen.push((number, Seen::Damaged)),
         }
     }
     Ok(seen)
+}
+
+fn is_changed(origin: &Origin, value: &[u8]) -> bool {
+    origin.request_key.as_ref().is_some_and(|request| !request.is_for(value))
 }
 
 impl KeyedOp {
@@ -161,39 +170,46 @@ impl KeyedOp {
         let need = core.quorum.r().max(core.quorum.claim());
         let enough = state.good >= need;
         if enough && (!self.dirty || state.waiting.minus(state.silent).is_empty()) {
-            let found = self.found(core, std::mem::take(&mut state.newest), &state.faults);
-            self.finish(core, state, found);
+            let orders = self.found(core, std::mem::take(&mut state.newest), &state.faults);
+            // Where nothing differs what one voter holds all do.
+            let heard = if self.dirty { state.good } else { self.voters.count() };
+            let partly_in = (heard < core.quorum.n()).then_some(self.epoch);
+            self.finish(core, state, orders.map(|(orders, ended)| KeyFound { orders, ended, partly_in }));
         } else if state.waiting.is_empty() {
             let error = core.quorum_lost(need, state.good, state.faults.clone());
             self.finish(core, state, Err(error));
         }
     }
 
-    /// The orders among what was seen.
+    /// The orders among what was seen, and what its voids say of other numbers.
     fn found(
         &self,
         core: &Core,
         newest: BTreeMap<OrderNumber, Seen>,
         faults: &[(u8, ReplicaError)],
-    ) -> Result<Vec<Keyed>, Error> {
-        let mut found = Vec::new();
+    ) -> Result<(Vec<Keyed>, Vec<(OrderNumber, Version)>), Error> {
+        let (mut found, mut ended) = (Vec::new(), Vec::new());
+        let has_key = |origin: &Origin| origin.request_key.as_ref().is_some_and(|request| request.key == self.key);
         for (number, seen) in newest {
-            let (version, origin) = match seen {
-                Seen::Held(Kind::Order, version, Some(origin)) => (version, origin),
+            let (version, origin, is_changed) = match seen {
+                Seen::Held(Kind::Order, version, Some(origin), is_changed) => (version, origin, is_changed),
+                Seen::Held(Kind::Void, _, Some(origin), _) if has_key(&origin) => {
+                    ended.extend_from_slice(&origin.supersedes);
+                    continue;
+                }
                 Seen::Held(..) => continue,
                 // It may be an order with that key, and nobody can tell.
                 Seen::Damaged => return Err(Error::Corrupt { set: core.id, number, faults: Faults(faults.to_vec()) }),
             };
-            let names_key = origin.request_key.as_ref().is_some_and(|request| request.key == self.key);
             let is_given_up = core.doubts.lock().is_given_up(number, version);
-            if names_key && !is_given_up && core.check_floor(number.day()).is_ok() {
-                found.push(Keyed { number, version, origin });
+            if has_key(&origin) && !is_given_up && core.check_floor(number.day()).is_ok() {
+                found.push(Keyed { number, version, origin, is_changed });
             }
         }
-        Ok(found)
+        Ok((found, ended))
     }
 
-    fn finish(&self, core: &Core, state: &mut State, result: Result<Vec<Keyed>, Error>) {
+    fn finish(&self, core: &Core, state: &mut State, result: Result<KeyFound, Error>) {
         if let Some(promise) = state.promise.take() {
             let deliver = Deliver::Other(Box::new(move || promise.complete(result)));
             core.notifier.push(Completion { held: Held::default(), deliver });
@@ -205,7 +221,7 @@ impl Seen {
     /// What cannot be read gives way to whatever others can.
     fn version(&self) -> Option<Version> {
         match self {
-            Seen::Held(_, version, _) => Some(*version),
+            Seen::Held(_, version, ..) => Some(*version),
             Seen::Damaged => None,
         }
     }

@@ -108,10 +108,10 @@ impl Doubts {
     /// settle this one, and wrote a copy of it. Answers up to which. `None` where somebody was shown it.
     pub(crate) fn give_up(&mut self, number: OrderNumber, version: Version) -> Option<Version> {
         let was_applied = self.settled.get(&(number, version)) == Some(&Resolved::Applied);
-        if was_applied || self.shown.contains(&number) {
+        if was_applied || self.shown.contains(&number) || self.is_sworn(number) {
             return None;
         }
-        let version = self.newest(number).map_or(version, |newest| newest.max(version));
+        let version = self.newest_copy(number, version);
         let given_up = self.given_up.entry(number).or_insert(version);
         *given_up = version.max(*given_up);
         Some(*given_up)
@@ -171,6 +171,23 @@ impl Doubts {
         self.given_up.remove(&number);
         self.disowned.remove(&number);
         self.settle(number, version, Some(Version::default()));
+    }
+
+    /// The newest version in doubt that is a copy of this one, or of a copy of it; this one where there is none. What somebody asked for
+    /// since is no copy.
+    fn newest_copy(&self, number: OrderNumber, version: Version) -> Version {
+        let mut newest = version;
+        let Some(doubts) = self.open.get(&number) else { return newest };
+        let next = |newest: Version| {
+            let copies =
+                doubts.iter().filter(|doubt| doubt.version > newest && doubt.copies.is_some_and(|copied| copied <= newest));
+            copies.map(|doubt| doubt.version).max()
+        };
+        // Each turn goes on to a newer one of those in doubt, so this ends.
+        while let Some(copy) = next(newest) {
+            newest = copy;
+        }
+        newest
     }
 
     /// The newest version in doubt.
@@ -331,6 +348,20 @@ mod tests {
             assert_eq!(known(&doubts, 1), Known::Settled(Resolved::Applied));
             assert_eq!(known(&doubts, 2), Known::Settled(Resolved::Applied));
         }
+    }
+
+    #[test]
+    fn a_copy_is_given_up_with_what_it_copies_and_what_somebody_asked_for_since_is_not() {
+        let mut doubts = Doubts::default();
+        doubts.add(number(1), doubt(1, None));
+        doubts.add(number(1), doubt(2, Some(1)));
+        doubts.add(number(1), doubt(3, Some(2)));
+        // An update in doubt, and a copy of that.
+        doubts.add(number(1), doubt(5, None));
+        doubts.add(number(1), doubt(6, Some(5)));
+        assert_eq!(doubts.give_up(number(1), version(1)), Some(version(3)));
+        doubts.swear(number(2));
+        assert_eq!(doubts.give_up(number(2), version(1)), None, "its caller was told that it is stored");
     }
 
     #[test]

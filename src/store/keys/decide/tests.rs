@@ -1,8 +1,6 @@
 use super::*;
 use crate::order::Day;
 
-const DAYS: u32 = 2;
-
 fn set(id: u16) -> SetId {
     SetId::from_checked(id)
 }
@@ -24,25 +22,25 @@ fn request() -> RequestKey {
 fn find(number: OrderNumber, unverified: &[u16], supersedes: &[(OrderNumber, u64)]) -> Find {
     let unverified = unverified.iter().map(|id| set(*id)).collect();
     let supersedes = supersedes.iter().map(|(number, counter)| (*number, version(*counter))).collect();
-    let origin = Arc::new(Origin { request_key: Some(request()), supersedes, unverified, copy_of: None });
-    Find { number, version: version(5), origin, is_sure: true, is_told: false }
+    let origin = Arc::new(Origin { request_key: Some(request()), supersedes, unverified, ..Origin::default() });
+    Find { number, version: version(5), origin, is_sure: true, is_told: false, is_changed: false }
 }
 
 fn decided(finds: &[Find], unasked: &[u16]) -> Verdict {
     let unasked: Vec<SetId> = unasked.iter().map(|id| set(*id)).collect();
     // It does not depend on who answered first.
-    let verdict = sorted(decide(finds, &unasked, Some(&request()), false, DAYS));
+    let verdict = sorted(decide(finds, &unasked, Some(&request()), false));
     let mut reversed = finds.to_vec();
     reversed.reverse();
-    assert_eq!(sorted(decide(&reversed, &unasked, Some(&request()), false, DAYS)), verdict);
+    assert_eq!(sorted(decide(&reversed, &unasked, Some(&request()), false)), verdict);
     verdict
 }
 
 fn sorted(verdict: Verdict) -> Verdict {
     match verdict {
-        Verdict::Stands { number, version, unverified, missing, mut voids } => {
+        Verdict::Stands { number, version, unverified, missing, mut voids, changed } => {
             voids.sort_unstable();
-            Verdict::Stands { number, version, unverified, missing, voids }
+            Verdict::Stands { number, version, unverified, missing, voids, changed }
         }
         Verdict::Look(mut numbers) => {
             numbers.sort_unstable();
@@ -57,15 +55,15 @@ fn stands(find: &Find, missing: &[u16], voids: &[&Find]) -> Verdict {
     let missing = missing.iter().map(|id| set(*id)).collect();
     let voids = voids.iter().map(|void| (void.number, void.version)).collect();
     let unverified = find.origin.unverified.clone();
-    sorted(Verdict::Stands { number: find.number, version: find.version, unverified, missing, voids })
+    sorted(Verdict::Stands { number: find.number, version: find.version, unverified, missing, voids, changed: vec![] })
 }
 
 #[test]
 fn of_a_new_key_an_order_is_placed_unless_certainty_is_wanted_and_cannot_be_had() {
     assert_eq!(decided(&[], &[]), Verdict::Place);
     assert_eq!(decided(&[], &[7]), Verdict::Place);
-    assert_eq!(decide(&[], &[set(7)], Some(&request()), true, DAYS), Verdict::Unverified(vec![set(7)]));
-    assert_eq!(decide(&[], &[], Some(&request()), true, DAYS), Verdict::Place);
+    assert_eq!(decide(&[], &[set(7)], Some(&request()), true), Verdict::Unverified(vec![set(7)]));
+    assert_eq!(decide(&[], &[], Some(&request()), true), Verdict::Place);
 }
 
 #[test]
@@ -74,7 +72,7 @@ fn one_order_is_the_answer() {
     assert_eq!(decided(std::slice::from_ref(&one), &[]), stands(&one, &[], &[]));
     assert_eq!(decided(std::slice::from_ref(&one), &[8]), stands(&one, &[], &[]), "its record says so already");
     assert_eq!(decided(std::slice::from_ref(&one), &[8, 9]), stands(&one, &[9], &[]));
-    let strict = |unasked: &[SetId]| decide(std::slice::from_ref(&one), unasked, Some(&request()), true, DAYS);
+    let strict = |unasked: &[SetId]| decide(std::slice::from_ref(&one), unasked, Some(&request()), true);
     assert_eq!(strict(&[set(8)]), stands(&one, &[], &[]));
     assert_eq!(strict(&[set(8), set(9)]), Verdict::Unverified(vec![set(9)]));
 }
@@ -95,7 +93,7 @@ fn another_payload_is_told_whoever_could_not_be_asked() {
     let one = find(number(7, 0, 1), &[], &[]);
     for (payload, strict) in [("payloaD", false), ("payload, longer", false), ("payloaD", true)] {
         let request = RequestKey::new(b"k", payload.as_bytes()).expect("a key");
-        let verdict = decide(std::slice::from_ref(&one), &[set(8)], Some(&request), strict, DAYS);
+        let verdict = decide(std::slice::from_ref(&one), &[set(8)], Some(&request), strict);
         assert_eq!(verdict, Verdict::Reused(one.number));
     }
 }
@@ -137,6 +135,46 @@ fn the_order_whose_set_another_could_not_ask_is_the_earlier_one() {
     assert_eq!(decided(&[dead.clone(), over.clone()], &[]), stands(&over, &[], &[&dead]));
 }
 
+/// It heard of that SET what was left of it in this epoch.
+fn partly(find: Find, asked: &[(u16, u32)]) -> Find {
+    let partly_asked = asked.iter().map(|(id, epoch)| (set(*id), *epoch)).collect();
+    Find { origin: Arc::new(Origin { partly_asked, ..(*find.origin).clone() }), ..find }
+}
+
+#[test]
+fn what_was_on_a_replica_that_was_away_gives_way_to_what_was_placed_or_told_meanwhile() {
+    let told = |asked| partly(find(number(7, 0, 1), &[], &[]), asked);
+    // Version 5 of epoch 1; also if it was found since, and written anew.
+    let away = find(number(8, 0, 1), &[], &[]);
+    let copied = Origin { copy_of: Some(version(5)), ..(*away.origin).clone() };
+    let copied = Find { version: Version { epoch: 3, counter: 1 }, origin: Arc::new(copied), ..away.clone() };
+    let changed = Find { version: Version { epoch: 2, counter: 1 }, ..away.clone() };
+    let stands_over = |told: Find, other: &Find| {
+        let expected = stands(&told, &[], &[other]);
+        assert_eq!(decided(&[told, other.clone()], &[]), expected);
+    };
+    for gives_way in [&away, &copied] {
+        stands_over(told(&[(8, 2)]), gives_way);
+    }
+    for (stays, asked) in [(&away, &[(8, 1)][..]), (&away, &[(9, 2)]), (&changed, &[(8, 2)])] {
+        let told = told(asked);
+        assert_eq!(decided(&[told.clone(), stays.clone()], &[]), Verdict::Conflict(vec![told.number, stays.number]));
+    }
+    // Whatever that one says of it: it was not there to hear that this was told.
+    let confirmed = Find { version: version(6), ..told(&[(8, 2)]) };
+    stands_over(confirmed.clone(), &find(number(8, 0, 1), &[], &[(confirmed.number, 5)]));
+    stands_over(told(&[(8, 2)]), &find(number(8, 0, 1), &[7], &[]));
+    // Also on its own SET, where the newer one would stand.
+    stands_over(told(&[(7, 2)]), &find(number(7, 0, 2), &[], &[]));
+    stands_over(told(&[(7, 2)]), &find(number(7, 0, 0), &[], &[]));
+    // Each says so of the other.
+    let other = partly(away.clone(), &[(7, 2)]);
+    assert_eq!(decided(&[told(&[(8, 2)]), other.clone()], &[]), Verdict::Conflict(vec![number(7, 0, 1), other.number]));
+    // The key was forgotten in between.
+    let much_later = partly(find(number(7, 3, 1), &[], &[]), &[(8, 2)]);
+    assert_eq!(decided(&[much_later.clone(), away], &[]), stands(&much_later, &[], &[]));
+}
+
 #[test]
 fn of_two_on_one_set_the_newer_stands() {
     let (older, newer) = (find(number(7, 0, 1), &[], &[]), find(number(7, 0, 2), &[], &[]));
@@ -164,11 +202,37 @@ fn an_order_under_a_key_that_was_forgotten_meanwhile_is_left_alone() {
         let (old, new) = (find(number(7, 0, 1), &[], &[]), find(number(id, 2, 5), &[], &[]));
         assert_eq!(decided(&[old, new.clone()], &[]), stands(&new, &[], &[]), "SET {id}");
     }
-    // A SET that could not be asked is held to have an earlier attempt for as long as keys are looked for.
+    // A SET that could not be asked is held to have an earlier attempt for as far back as keys were looked for.
     let (old, new) = (find(number(7, 0, 1), &[], &[]), find(number(8, 2, 5), &[7], &[]));
-    let verdict = |days| decide(&[old.clone(), new.clone()], &[], Some(&request()), false, days);
-    assert_eq!(verdict(3), stands(&new, &[], &[&old]));
-    assert_eq!(verdict(2), Verdict::Conflict(vec![old.number, new.number]));
+    assert_eq!(decided(&[old.clone(), looking_from(0, new.clone())], &[]), stands(&looking_from(0, new.clone()), &[], &[&old]));
+    assert_eq!(decided(&[old.clone(), looking_from(1, new.clone())], &[]), stands(&looking_from(1, new.clone()), &[], &[]));
+    assert_eq!(decided(&[old.clone(), new.clone()], &[]), Verdict::Conflict(vec![old.number, new.number]));
+    // And one that could not ask says nothing of an order that used the key again after it was forgotten.
+    let (old, new) = (looking_from(0, find(number(8, 0, 1), &[7], &[])), find(number(7, 2, 5), &[], &[]));
+    assert_eq!(decided(&[old.clone(), new.clone()], &[]), stands(&new, &[], &[]));
+    // Nor has one that heard only a part of a SET anything to do with what had been forgotten.
+    let (old, new) = (find(number(7, 0, 1), &[], &[]), partly(find(number(7, 2, 5), &[], &[]), &[(7, 2)]));
+    assert_eq!(decided(&[old.clone(), looking_from(1, new.clone())], &[]), stands(&looking_from(1, new), &[], &[]));
+}
+
+fn looking_from(days_after: i64, find: Find) -> Find {
+    let looked_from = Some(number(7, days_after, 0).day());
+    Find { origin: Arc::new(Origin { looked_from, ..(*find.origin).clone() }), ..find }
+}
+
+/// It was found and changed before anything could end it.
+#[test]
+fn what_somebody_changed_is_left_alone_unless_a_record_says_that_it_ends() {
+    let changed = Find { is_changed: true, ..find(number(7, 0, 1), &[], &[]) };
+    let told = Find { is_told: true, ..find(number(8, 0, 1), &[], &[]) };
+    for winner in [find(number(7, 0, 2), &[], &[]), told, partly(find(number(8, 0, 1), &[], &[]), &[(7, 2)])] {
+        let verdict = decided(&[changed.clone(), winner.clone()], &[]);
+        let Verdict::Stands { number, voids, changed: left, .. } = verdict else { panic!("{verdict:?}") };
+        assert_eq!((number, voids, left), (winner.number, vec![], vec![changed.number]));
+    }
+    for winner in [find(number(8, 0, 1), &[7], &[]), find(number(8, 0, 1), &[], &[(changed.number, 5)])] {
+        assert_eq!(decided(&[changed.clone(), winner.clone()], &[]), stands(&winner, &[], &[&changed]));
+    }
 }
 
 #[test]
@@ -184,7 +248,7 @@ fn the_order_told_last_stands_over_what_surfaces_and_needs_nobody_else() {
         assert_eq!(decided(&[told.clone(), other.clone()], &[]), stands(&told, &[], &[other]));
     }
     assert_eq!(decided(std::slice::from_ref(&told), &[7, 8]), stands(&told, &[], &[]));
-    assert_eq!(decide(std::slice::from_ref(&told), &[set(8)], Some(&request()), true, DAYS), stands(&told, &[], &[]));
+    assert_eq!(decide(std::slice::from_ref(&told), &[set(8)], Some(&request()), true), stands(&told, &[], &[]));
     // Of this one its record says that it may have been told.
     let doubts = Find { is_told: true, ..find(number(7, 0, 5), &[8], &[]) };
     assert_eq!(decided(&[doubts.clone(), surfaced[0].clone()], &[]), stands(&doubts, &[], &[&surfaced[0]]));

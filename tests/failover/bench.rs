@@ -27,8 +27,8 @@ pub(crate) struct OneSet {
     pub(crate) memory: Vec<Arc<MemoryReplica>>,
     /// Those of the process that runs now.
     faults: Mutex<Vec<FaultControl>>,
-    /// None of its replicas can be opened.
-    gone: Arc<AtomicBool>,
+    /// These of its replicas cannot be opened.
+    gone: Vec<Arc<AtomicBool>>,
 }
 
 pub(crate) fn today() -> Day {
@@ -132,6 +132,8 @@ pub(crate) struct Killed {
 impl Killed {
     /// By now another has claimed every SET, so that what is left of this one is refused.
     pub(crate) fn bury(self) {
+        // Nothing is written any more, also where no later process has fenced it off: on a replica that is away.
+        self.faults.iter().for_each(|faults| faults.fail_applies(usize::MAX));
         self.faults.iter().for_each(FaultControl::release);
         drop(self.store);
     }
@@ -144,7 +146,7 @@ impl OneSet {
             zone: None,
             memory: (0..3).map(|_| Arc::default()).collect(),
             faults: Mutex::new((0..3).map(|_| FaultControl::new()).collect()),
-            gone: Arc::default(),
+            gone: (0..3).map(|_| Arc::default()).collect(),
         }
     }
 
@@ -157,8 +159,8 @@ impl OneSet {
         if let Some(zone) = self.zone {
             config = config.zone(zone);
         }
-        for (memory, faults) in self.memory.iter().zip(self.faults()) {
-            let (memory, gone) = (Arc::clone(memory), Arc::clone(&self.gone));
+        for ((memory, gone), faults) in self.memory.iter().zip(&self.gone).zip(self.faults()) {
+            let (memory, gone) = (Arc::clone(memory), Arc::clone(gone));
             config = config.replica_with(move |_| {
                 if gone.load(Ordering::SeqCst) {
                     return Err(ReplicaError::Missing { dir: "(gone)".into() });
@@ -171,11 +173,16 @@ impl OneSet {
 
     /// Its replicas cannot be opened, from the next time on.
     pub(crate) fn leave(&self) {
-        self.gone.store(true, Ordering::SeqCst);
+        (0..3).for_each(|index| self.leave_without(index));
+    }
+
+    /// One of them cannot.
+    pub(crate) fn leave_without(&self, index: usize) {
+        self.gone[index].store(true, Ordering::SeqCst);
     }
 
     pub(crate) fn come_back(&self) {
-        self.gone.store(false, Ordering::SeqCst);
+        self.gone.iter().for_each(|gone| gone.store(false, Ordering::SeqCst));
     }
 
     /// Every write hangs on every replica, until it is released.

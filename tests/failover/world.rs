@@ -126,7 +126,6 @@ impl Life<'_> {
                 history.doubts.push((token, key.clone()));
                 history.again.push(key);
             }
-            Some(Err(Error::KeyConflict { .. })) => _ = history.conflicts.insert(key),
             Some(Err(Error::NotAttempted { .. } | Error::KeyUnverified { .. })) => {}
             Some(Err(Error::Closed)) if self.is_over() => {}
             Some(Err(error)) => panic!("{key}: {error}"),
@@ -235,7 +234,8 @@ impl Life<'_> {
                         }
                     }
                 }
-                72.. => set.release(),
+                72..76 => set.come_back(),
+                76.. => set.release(),
                 _ => {}
             }
             std::thread::sleep(Duration::from_millis(rng.u64(1..60)));
@@ -301,6 +301,14 @@ fn live_through(seed: u64) {
             world.release_all();
         }
         killed.push(if kills { world.kill(store) } else { world.close(store) });
+        // One replica is away, now and then, until it can be brought back or the next process finds it again.
+        for set in &world.sets {
+            set.come_back();
+            if rng.u8(..) < 80 {
+                set.leave_without(rng.usize(..3));
+                history.lock().expect("no panic").were_away = true;
+            }
+        }
         store = open(&world, &mut rng);
     }
     killed.into_iter().for_each(Killed::bury);
@@ -315,7 +323,6 @@ fn live_through(seed: u64) {
             ("in doubt", history.doubts.len()),
             ("unanswered", history.unanswered.len()),
             ("told of keys", history.told.len()),
-            ("conflicts", history.conflicts.len()),
         ];
         eprintln!("world {seed}, {lives} lives: {told:?}");
     }

@@ -35,7 +35,10 @@ pub(crate) fn all_sets_in_turn(trouble: &Trouble) {
     let acknowledged: BTreeMap<OrderNumber, u64> = told.placed.iter().copied().collect();
     assert_eq!(acknowledged.len(), told.placed.len(), "a number was given out twice");
     let start = Instant::now();
-    stands(&store, &acknowledged);
+    if !told.excused.is_empty() {
+        say(&format!("{} creates failed while the machine stood still: SKIPPED in what follows", told.excused.len()));
+    }
+    stands(&store, &acknowledged, &told.excused);
     let looked = start.elapsed();
     let (sent, given_up) = (acknowledged.len(), told.superseded.len());
     say(&format!("{sent} orders, {given_up} numbers given up; none failed, none is there twice (looked for {looked:?})"));
@@ -143,13 +146,16 @@ fn until_it_takes_orders(store: &OrderStore, set: u8, orders_there: impl Fn() ->
     until("it takes orders", store, || orders_there() > before);
 }
 
-/// Exactly the acknowledged orders are there.
-fn stands(store: &OrderStore, acknowledged: &BTreeMap<OrderNumber, u64>) {
+/// Exactly the acknowledged orders are there, and perhaps some of the excused.
+fn stands(store: &OrderStore, acknowledged: &BTreeMap<OrderNumber, u64>, excused: &[u64]) {
     let mut count = 0;
     for set in 0..SETS {
         for day in ends(store.days(id(set))).expect("all are well") {
             for order in store.scan(id(set), day) {
                 let order = order.expect("all are well");
+                if excused.iter().any(|nr| order.value == payload(*nr)) {
+                    continue;
+                }
                 let nr = acknowledged.get(&order.number).unwrap_or_else(|| panic!("{order:?} was never acknowledged"));
                 assert_eq!(order.value, payload(*nr), "{}", order.number);
                 count += 1;

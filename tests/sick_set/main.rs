@@ -1,4 +1,4 @@
-//! Three SETs of three replicas on sled, each SET on a device of its own, under the load of many callers with a deadline of ten
+//! Three SETs of three replicas on sled, each SET on a device of its own, under the load of many callers with a deadline of two
 //! seconds. One SET after the other is made to hang, to fail every write, to be slow by 500 ms for each sync, and is killed and
 //! brought back. Every time: no create fails; orders are placed a second time for what was in flight on the sick SET when its breaker
 //! opened, and for little else; the SET takes orders again; every number that was given up reads as absent; and in the end
@@ -14,6 +14,7 @@ mod delay;
 
 mod callers;
 mod episode;
+mod pulse;
 mod world;
 
 use common::say;

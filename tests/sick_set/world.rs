@@ -61,8 +61,6 @@ impl World {
         let quorum = Quorum::new(3, 2, 2).expect("a quorum");
         // Nothing is answered from memory: what is told here is what the replicas say.
         let builder = OrderStore::builder().quorum(quorum).breaker(breaker).recent_bytes(0);
-        // Should the whole machine pause for a second, as many do now and then, not all SETs are sick at once.
-        let builder = builder.attempt_timeout(Duration::from_secs(2));
         let sets = (0..SETS).map(|set| self.sets[usize::from(set)].config(id(set)));
         sets.fold(builder, |builder, set| builder.add_set(set)).open().expect("the store opens")
     }

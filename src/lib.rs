@@ -87,7 +87,8 @@
 //! * Promise 2 in one case of request keys: an order that was placed while another SET could not be asked ([`Placed::unverified`])
 //!   makes an earlier one there void, acknowledged or not. [`CreateOptions::strict`] rather places none.
 //! * One order of a key at every moment after a crash: what a killed process left on replicas that are away until the key was used again
-//!   comes to light with them as a second one, until it is made void within about a minute.
+//!   comes to light with them as a second one, until a walk over request keys makes it void: within about a minute, longer where there
+//!   are millions of keys.
 //! * Request keys for ever: one is good for the day of its first use and the next, or [as many as asked
 //!   for](Builder::request_key_days), 31 at most.
 //! * Healing. A replica that went away can be brought back ([`OrderStore::bring_back_replica`]) and is given what it missed, as far

@@ -59,8 +59,9 @@ pub enum Alarm {
         /// The version that stands.
         version: Version,
     },
-    /// Both orders were created with one request key, and nobody can tell which of them stands: each was placed when the other's SET could
-    /// not be asked; or one came to light after a crash and was changed by somebody who found it.
+    /// Both orders were created with one request key, and both are left alone: each was placed, or told again, when the other's SET could
+    /// not be asked; or neither's record says anything of the other; or one came to light after a crash and was changed by somebody who
+    /// found it.
     KeyTwice {
         /// The two, in ascending order.
         numbers: [OrderNumber; 2],
@@ -74,7 +75,7 @@ impl fmt::Display for Alarm {
                 write!(f, "{number} was given up, and stands at version {version}: somebody was told of it")
             }
             Alarm::KeyTwice { numbers: [first, second] } => {
-                write!(f, "{first} and {second} have one request key, and it cannot be told which of them stands")
+                write!(f, "{first} and {second} have one request key, and neither is given up")
             }
         }
     }

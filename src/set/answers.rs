@@ -18,7 +18,7 @@ pub struct Placed {
     /// Numbers that were tried first and given up: they are being made void, and never come to life.
     pub superseded: Vec<OrderNumber>,
     /// There was an order under that request key already, and this is it. Nothing was written, or nothing but which SETs could not be
-    /// asked now.
+    /// asked now, or only without some of their replicas, and which numbers of earlier tries were given up.
     pub repeated: bool,
     /// SETs that could not be asked whether they hold an order under that request key. Should one of them do, that one is
     /// made void when it is found, acknowledged or not. For a repeated order: all that could not be asked so far.

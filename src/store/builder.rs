@@ -137,8 +137,8 @@ impl Builder {
     /// from 2 to 31. So a key is good for the day of its first use and the next one, at least, whatever this says; after that it may be
     /// used for another order. More: keys are good for longer, and each create with a key looks into more days.
     ///
-    /// Raise it with care on a store whose clients use keys again. A SET that could not be asked when a key was used for another order
-    /// is held to have the earlier attempt of that one, which is made void, if it has an order under the same key within so many days.
+    /// It may be raised on a store whose clients use keys again: an order that was placed while a SET could not be asked says how far back
+    /// was looked then, and ends nothing that is older.
     pub fn request_key_days(mut self, days: u32) -> Builder {
         self.settings.request_key_days = days;
         self

@@ -45,6 +45,9 @@ impl CreateOptions {
     /// ([`Placed::unverified`]). Should that SET turn out to hold an earlier order with the key, *that one* becomes void, acknowledged or
     /// not. Who cannot live with that asks for [`CreateOptions::strict`].
     ///
+    /// What a killed process left on replicas that are away meanwhile comes to light with them as a second order, until a walk makes it
+    /// void ([`OrderStore::reconcile`](crate::OrderStore::reconcile), which also runs by itself).
+    ///
     /// ```
     /// # use ordermint::{CreateOptions, Error, OrderStore, SetConfig, SetId};
     /// # let store = OrderStore::builder().add_set(SetConfig::new(SetId::new(7)?).in_memory(3)).open()?;
@@ -64,8 +67,9 @@ impl CreateOptions {
         self
     }
 
-    /// Rather no order than one that is placed, or told again, while a SET cannot be asked for the request key:
-    /// [`Error::KeyUnverified`] then. Without a key this changes nothing.
+    /// Rather no order than one that is placed, or told for the first time, while a SET cannot be asked for the request key:
+    /// [`Error::KeyUnverified`] then. What this process has told, and an order whose record names those SETs already, is told again. A SET
+    /// of which only some replicas answer counts as asked. Without a key this changes nothing.
     #[must_use]
     pub fn strict(mut self) -> CreateOptions {
         self.strict = true;

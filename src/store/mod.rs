@@ -168,7 +168,8 @@ impl OrderStore {
     ///
     /// # Errors
     /// Through the [`Pending`]: [`Error::ValueTooLarge`]; [`Error::NotAttempted`] when nothing was sent to any SET;
-    /// [`Error::Ambiguous`] when it was sent, too few replicas confirmed it in time, and no other attempt was left; [`Error::Closed`].
+    /// [`Error::Ambiguous`] when it was sent, too few replicas confirmed it in time, and no other attempt was left, or somebody was
+    /// shown the number first; [`Error::Closed`].
     pub fn create(&self, payload: impl AsRef<[u8]>) -> Pending<Placed> {
         self.create_with(payload, CreateOptions::new())
     }
@@ -408,10 +409,10 @@ impl OrderStore {
         )
     }
 
-    /// The days on which a SET may hold orders, ascending.
+    /// The days on which a SET may hold orders, ascending. It is asked also where it is known not to be well.
     ///
     /// # Errors
-    /// As for [`OrderStore::get`].
+    /// As for [`OrderStore::get`], but for [`Error::SetUnavailable`].
     pub fn days(&self, set: SetId) -> Pending<Vec<Day>> {
         match self.inner.shard(set) {
             Ok(shard) => shard.days(self.inner.deadline(None)),

@@ -93,8 +93,10 @@ impl Inner {
         if let Some(told) = &request.told {
             view.recall(told);
         }
-        for (number, version) in view.take_ended() {
-            self.doom(number, version);
+        for (number, version) in view.said_to_end() {
+            if self.doom(number, version) {
+                view.finds.retain(|find| find.number != number);
+            }
         }
         self.judge(request, view);
     }
@@ -236,17 +238,15 @@ impl Find {
 }
 
 impl View {
-    /// Takes out those of which a void says that they end, as the walk over notes would when it came to that void; but for the one that was
-    /// told. Answers which, and up to which version.
-    fn take_ended(&mut self) -> Vec<(OrderNumber, Version)> {
-        let ended = std::mem::take(&mut self.ended);
+    /// Those of which a void says that they end, and up to which version, as the walk over notes would when it came to that void; but for
+    /// the one that was told.
+    fn said_to_end(&self) -> Vec<(OrderNumber, Version)> {
         let ends = |find: &Find| {
             let asked_for = find.origin.asked_for(find.version);
-            ended.iter().copied().find(|(number, version)| *number == find.number && asked_for <= *version && !find.is_told)
+            let said = self.ended.iter().copied().find(|(number, version)| *number == find.number && asked_for <= *version);
+            said.filter(|_| !find.is_told)
         };
-        let taken = self.finds.iter().filter_map(ends).collect();
-        self.finds.retain(|find| ends(find).is_none());
-        taken
+        self.finds.iter().filter_map(ends).collect()
     }
 
     /// Keeps what has to do with that order: not those that used its key again after it was forgotten.

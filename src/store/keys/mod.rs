@@ -2,7 +2,7 @@
 //!
 //! In its turn on the key (`turns.rs`) a create asks every SET which orders the key names, each in a share of its time (`ask.rs`): a SET
 //! that hangs makes only itself *unverified*. What is found decides (`decide.rs`, pure), and is acted upon (`act.rs`): the order that
-//! stands is the answer, or a new one is placed whose record holds the key, and the SETs that could not be asked. The turn ends when
+//! stands is the answer, or a new one is placed whose record holds the key, and the SETs that could not be asked, or only in part. The turn ends when
 //! the caller is answered. A create that ended in doubt is remembered: the next one with its key finds its order, or gives its number
 //! up and stands in for it.
 //!

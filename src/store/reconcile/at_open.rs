@@ -47,7 +47,7 @@ impl Inner {
                 shard.noted(after, PAGE, soon(), promise);
                 let IndexPage { entries: notes, next } = answer(pending)?;
                 let of_day = notes.iter().filter(|note| note.number.day() == day);
-                of_day.for_each(|note| note.supersedes.iter().for_each(|(number, version)| self.doom(*number, *version)));
+                of_day.for_each(|note| note.supersedes.iter().for_each(|(number, version)| _ = self.doom(*number, *version)));
                 match next {
                     Some(next) if next.day() == day && after.is_none_or(|after| after < next) => after = Some(next),
                     _ => break,

@@ -8,7 +8,7 @@
 //! * **Request keys** that name several orders. What a create with that key would end becomes void: an attempt of an earlier process,
 //!   say, that was on a replica which was away. Where the records do not say which one stands: an alarm.
 //!
-//! It runs when the store is opened, now and then while anything is left, and on demand.
+//! It runs when the store is opened, when replicas come or go, every minute, sooner while something is left, and on demand.
 
 mod at_open;
 mod background;
@@ -90,7 +90,8 @@ impl Reconciled {
 impl OrderStore {
     /// Looks at everything that records say is still to be done about other numbers, does it, and reports what is left. Numbers
     /// that were given up become void; where a request key names two orders because a SET could not be asked, the earlier one
-    /// does, and so does what surfaces under a key that names a newer order of its SET. What somebody was told of since is left alone
+    /// does, and so does what surfaces under a key that names a newer order of its SET, or one that was placed or told while the replica that
+    /// has it was away. What somebody was told of since is left alone
     /// and named as an alarm. It also runs by itself, more slowly.
     ///
     /// ```

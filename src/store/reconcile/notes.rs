@@ -82,7 +82,7 @@ impl Inner {
         for (number, version) in &note.supersedes {
             match &key {
                 Some(key) if self.keys.has_told(key, *number) => self.end_unheard(note.number, key, *number),
-                _ => self.doom(*number, *version),
+                _ => _ = self.doom(*number, *version),
             }
         }
         let Some(key) = key else { return };
@@ -154,7 +154,7 @@ impl Inner {
         }
         self.disown(number, told);
         match unheard {
-            Some(unheard) => self.doom(number, unheard.version),
+            Some(unheard) => _ = self.doom(number, unheard.version),
             // Whatever its version is.
             None => self.owe_void(number, Version { epoch: u32::MAX, counter: u64::MAX }),
         }
@@ -167,19 +167,22 @@ impl Inner {
         }
     }
 
-    /// A number that an order stands in for: shown to nobody from now on, and owed a void.
-    pub(in crate::store) fn doom(&self, number: OrderNumber, version: Version) {
-        if self.voids.lock().is_done(number) {
-            return;
+    /// A number that an order stands in for: shown to nobody from now on, and owed a void. Where somebody was shown it what stands decides
+    /// when its turn comes: then this is `false`.
+    pub(in crate::store) fn doom(&self, number: OrderNumber, version: Version) -> bool {
+        let voids = self.voids.lock();
+        if voids.is_done(number) {
+            return voids.is_void(number);
         }
-        match self.shard(number.set_id()) {
-            // Where somebody was shown it, what stands decides when its turn comes.
-            Ok(shard) => _ = shard.give_up(number, version),
+        drop(voids);
+        let is_hidden = match self.shard(number.set_id()) {
+            Ok(shard) => shard.give_up(number, version).is_some(),
             // It is gone for good, and the number with it.
-            Err(Error::SetRetired { .. }) => return,
-            Err(_) => {}
-        }
+            Err(Error::SetRetired { .. }) => return true,
+            Err(_) => true,
+        };
         self.owe_void(number, version);
+        is_hidden
     }
 
     /// What a SET holds under a key. One that is not well is not asked: it would keep all others waiting, once for each note.

@@ -2,6 +2,8 @@
 //! number counts. Nothing is written back, so that a number which another SET's order stands in for is not brought to life by being
 //! looked for; the store reads strongly what it is going to tell somebody.
 //!
+//! Voids with the key may say which other numbers must end: that is told as well, and whether all replicas were heard.
+//!
 //! Enough voters answer for the answer to hold every order that was acknowledged before: they meet every set of W replicas. While
 //! what they hold may differ without a sign, all voters are heard but those that are silent.
 

@@ -1,7 +1,7 @@
 //! Many callers, each of which creates one order after the other; and the book of what they were told.
 
 use crate::pulse::Pulse;
-use ordermint::{CreateOptions, OrderNumber, OrderStore, Placed};
+use ordermint::{CreateOptions, Error, OrderNumber, OrderStore, Placed};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -56,6 +56,11 @@ impl Callers {
         Callers { runtime, shared, tasks }
     }
 
+    /// Each has one order under way at most.
+    pub(crate) fn count(&self) -> usize {
+        self.tasks.len()
+    }
+
     /// Looks into the book.
     pub(crate) fn told<T>(&self, look: impl FnOnce(&Told) -> T) -> T {
         look(&self.shared.told.lock())
@@ -81,7 +86,9 @@ async fn call_until_stopped(store: OrderStore, shared: Arc<Shared>) {
                 told.placed.push((number, nr));
                 told.superseded.extend(superseded.into_iter().map(|number| (number, began)));
             }
-            Err(_) if shared.pulse.stood_still_since(began) => told.excused.push(nr),
+            Err(Error::Ambiguous { .. } | Error::NotAttempted { .. }) if shared.pulse.stood_still_since(began) => {
+                told.excused.push(nr);
+            }
             Err(error) => told.failed.push((nr, error.to_string())),
         }
     }

@@ -81,6 +81,7 @@ fn one_set(world: &World, store: &OrderStore, callers: &Callers, trouble: &Troub
 
     let (failed, numbers) = callers.told(|told| (told.failed.clone(), told.superseded[given_up..].to_vec()));
     let elsewhere = numbers.iter().filter(|(number, _)| number.set_id() != id(sick)).count();
+    let here = numbers.len() - elsewhere;
     let sent_after = numbers.iter().filter(|(number, began)| number.set_id() == id(sick) && *began > left_at).count();
     say(&format!(
         "SET {sick}: left alone after {left_after:?} with {in_flight} seen in flight, breaker opened {opened} times; {} numbers given up, \
@@ -88,9 +89,12 @@ fn one_set(world: &World, store: &OrderStore, callers: &Callers, trouble: &Troub
         numbers.len(),
     ));
     assert_eq!(failed, [], "creates failed");
+    let rounds = (status_of(store, sick).writes_opened - opened_before) as usize;
+    let most = callers.count() + TRIP_COUNT + PROBES * rounds;
+    assert!(here <= most, "{here} numbers of the sick SET were given up: more than were in flight and opened its breaker");
     // What was called before that and was given up was in flight then. Should this thread be late to mend it, there is one round of
     // probes more, or two.
-    let more_rounds = (status_of(store, sick).writes_opened - opened_before).saturating_sub(2) as usize;
+    let more_rounds = rounds.saturating_sub(2);
     assert!(
         sent_after <= TRIP_COUNT + PROBES * more_rounds,
         "{sent_after} of {} numbers given up were sent to a SET that was left alone",

@@ -1,6 +1,6 @@
 //! Three SETs of three replicas on sled, each SET on a device of its own, under the load of many callers with a deadline of two
 //! seconds. One SET after the other is made to hang, to fail every write, to be slow by 500 ms for each sync, and is killed and
-//! brought back. Every time: no create fails; orders are placed a second time for what was in flight on the sick SET when its breaker
+//! brought back. Every time: no create fails, but while the machine stands still, which is said; orders are placed a second time for what was in flight on the sick SET when its breaker
 //! opened, and for little else; the SET takes orders again; every number that was given up reads as absent; and in the end
 //! exactly the acknowledged orders stand, each once.
 //!
@@ -77,7 +77,6 @@ fn a_set_that_is_killed_fails_no_create_and_is_brought_back() {
     with_shim("a_set_that_is_killed_fails_no_create_and_is_brought_back", Trouble { sicken, mend, away: true });
 }
 
-/// Runs the trouble in a process with the shim; `test` is the test that calls this.
 /// In memory where there is enough of it. All SETs would share a disk: should that stand still by itself, all are sick at once, and
 /// nothing could be told of one. What is slow or fails here is made so below sled, on any file system.
 fn undisturbed() -> PathBuf {
@@ -86,6 +85,7 @@ fn undisturbed() -> PathBuf {
     if free > 4 << 30 { memory } else { std::env::temp_dir() }
 }
 
+/// Runs the trouble in a process with the shim; `test` is the test that calls this.
 fn with_shim(test: &str, trouble: Trouble) {
     if std::env::var_os(WITH_SHIM).is_some() {
         return episode::all_sets_in_turn(&trouble);

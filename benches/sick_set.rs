@@ -1,5 +1,6 @@
 //! What creates that never touch a sick SET feel of it: three SETs of three replicas on sled (R = W = 2), each SET on a device of
-//! its own, and windows in which all are healthy by turns with windows in which one of them needs 500 ms for every sync below sled.
+//! its own, and windows in which all are healthy by turns with windows in which one of them is sick below sled: needs 500 ms for every
+//! sync, hangs, fails every write, or is gone, as `ORDERMINT_BENCH_TROUBLE` says.
 //! `cargo bench --bench sick_set`; the goal is a p99 of at most 1.2 times the healthy one, the median of nine pairs of windows.
 //!
 //! Only creates that were stored at the first attempt, on one of the two other SETs, are compared. In a sick window those two take the
@@ -26,12 +27,15 @@
 //! | `ORDERMINT_BENCH_RATE` | 0 | creates a second, over all SETs; 0: half of what a warm-up shows |
 //! | `ORDERMINT_BENCH_CALLERS` | 0 | callers that send without a pause; 0: a fixed rate |
 //! | `ORDERMINT_BENCH_WINDOW_MS` | 2000 | |
+//! | `ORDERMINT_BENCH_TROUBLE` | slow | `slow`, `hang`, `fail` or `gone` |
 
 #[path = "../tests/slow_disk/delay.rs"]
 mod delay;
 
-use delay::{Shim, SlowDir};
-use ordermint::{BreakerSettings, BreakerState, CreateOptions, OrderStore, Pending, Placed, Quorum, SetConfig, SetId, SetStatus};
+use delay::{Kind, Shim, SlowDir};
+use ordermint::{
+    BreakerSettings, BreakerState, CreateOptions, OrderStore, Pending, Placed, Quorum, ReplicaState, SetConfig, SetId, SetStatus,
+};
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
@@ -50,6 +54,8 @@ const SICK: u8 = 2;
 const WEIGHT: u32 = 1_000;
 const PAYLOAD: usize = 100;
 const DELAY: Duration = Duration::from_millis(500);
+/// Nothing waits so long.
+const HOURS: Duration = Duration::from_secs(24 * 3_600);
 const DEADLINE: Duration = Duration::from_secs(2);
 /// How long the SET has been sick before the sick window begins: its breaker has opened, and what was in flight there has ended.
 const ONSET: Duration = Duration::from_secs(2);
@@ -102,6 +108,7 @@ fn measure() -> Result<()> {
         );
     }
     let store = builder.open()?;
+    let trouble = Trouble::of_environment()?;
     slow.only(Some(SICK))?;
     println!("{}", told_by("date", &["-u", "+%Y-%m-%d %H:%M UTC"]));
     println!("{}", told_by("uname", &["-srm"]));
@@ -116,7 +123,7 @@ fn measure() -> Result<()> {
         callers => Pace::Callers(callers as usize),
     };
     println!("{most} creates/s with {WARM_UP} under way; {pace} from here on, in windows of {window:?}");
-    println!("{SETS} SETs, sick is SET {SICK}: {DELAY:?} for each sync of its three replicas\n");
+    println!("{SETS} SETs, sick is SET {SICK}: {trouble}\n");
     println!(
         "round  healthy p50     p99     max    aside p50     p99     max     sick p50     p99     max  p99/healthy /aside  onset p99   load"
     );
@@ -135,7 +142,7 @@ fn measure() -> Result<()> {
                 Window::Aside => store.set_weight(id(SICK)?, 1)?,
                 Window::Sick => {
                     opened = store.status().sets[usize::from(SICK)].writes_opened;
-                    slow.delay_syncs(DELAY)?;
+                    trouble.begin(&slow)?;
                     onset = load.run(ONSET)?;
                 }
             }
@@ -177,6 +184,49 @@ fn measure() -> Result<()> {
     println!("{} syncs were delayed, {} writes, {} reads", slept.syncs, slept.writes, slept.reads);
     store.close().wait()?;
     Ok(())
+}
+
+/// What the sick SET's device does. All three replicas are on it.
+#[derive(Clone, Copy)]
+enum Trouble {
+    Slow,
+    Hang,
+    Fail,
+    Gone,
+}
+
+impl Trouble {
+    fn of_environment() -> Result<Trouble> {
+        match std::env::var("ORDERMINT_BENCH_TROUBLE").as_deref() {
+            Err(_) | Ok("slow") => Ok(Trouble::Slow),
+            Ok("hang") => Ok(Trouble::Hang),
+            Ok("fail") => Ok(Trouble::Fail),
+            Ok("gone") => Ok(Trouble::Gone),
+            Ok(other) => Err(format!("ORDERMINT_BENCH_TROUBLE={other}: slow, hang, fail or gone").into()),
+        }
+    }
+
+    /// Until the device is healed.
+    fn begin(self, slow: &SlowDir) -> Result<()> {
+        match self {
+            Trouble::Slow => slow.delay_syncs(DELAY)?,
+            Trouble::Hang => slow.delay(HOURS)?,
+            Trouble::Fail => slow.break_all(&[Kind::Writes])?,
+            Trouble::Gone => slow.break_all(&[Kind::Syncs, Kind::Writes, Kind::Reads])?,
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Trouble::Slow => write!(f, "{DELAY:?} for each sync of its three replicas"),
+            Trouble::Hang => write!(f, "whatever its three replicas ask of their device hangs"),
+            Trouble::Fail => write!(f, "every write of its three replicas fails"),
+            Trouble::Gone => write!(f, "whatever its three replicas ask of their device fails"),
+        }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -411,8 +461,13 @@ fn recover(load: &Load<'_>) -> Result<usize> {
             println!("       {} creates failed while the SET recovers: {error}", creates.failed.len());
         }
         let status = load.store.status();
+        // One that failed is out until it is brought back.
+        for replica in status.sets[usize::from(SICK)].replicas.iter().filter(|replica| replica.state == ReplicaState::Out) {
+            let _ = load.store.bring_back_replica(id(SICK)?, replica.index);
+        }
         let is_well = |set: &SetStatus| {
-            let caught_up = set.replicas.iter().all(|replica| replica.missed == 0 && !replica.needs_sync);
+            let votes = |state| state == ReplicaState::Voting;
+            let caught_up = set.replicas.iter().all(|replica| replica.missed == 0 && !replica.needs_sync && votes(replica.state));
             set.writes == BreakerState::Closed && set.notes_waiting == 0 && caught_up
         };
         if status.sets.iter().all(is_well) {

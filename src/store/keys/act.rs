@@ -40,7 +40,7 @@ impl Inner {
             match given_up {
                 Some(version) => {
                     request.given_up = Some((doubtful.number, version));
-                    request.earlier = doubtful.earlier;
+                    request.earlier.extend(doubtful.earlier);
                 }
                 // It was shown to somebody, or somebody is settling it.
                 None => {
@@ -112,6 +112,7 @@ impl Inner {
     /// There is none: places a new one. The turn ends with it.
     fn place_keyed(self: &Arc<Inner>, request: Box<Request>, view: View) {
         let Request { purpose, until, given_up, mut earlier, .. } = *request;
+        // A walk never comes here.
         let Purpose::Create(Wanted { key, payload, promise, room, .. }) = purpose else { return };
         earlier.extend(given_up);
         earlier.drain(..earlier.len().saturating_sub(EARLIER_MAX));

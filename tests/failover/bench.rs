@@ -90,14 +90,21 @@ impl World {
             faults.hang_reads();
             faults.hang_applies();
         }
-        Killed { store: Some(store), faults: self.sets.iter().flat_map(OneSet::begin_anew).collect() }
+        Killed { store: Some(store), faults: self.begin_anew() }
     }
 
     /// The process closes its store. What hangs does so until it is buried: directories have locks, so that two processes never
     /// write at once.
     pub(crate) fn close(&self, store: OrderStore) -> Killed {
         drop(store);
-        Killed { store: None, faults: self.sets.iter().flat_map(OneSet::begin_anew).collect() }
+        Killed { store: None, faults: self.begin_anew() }
+    }
+
+    /// A process is over: it claims no replica any more, also none that the next one does not find.
+    fn begin_anew(&self) -> Vec<FaultControl> {
+        let faults: Vec<FaultControl> = self.sets.iter().flat_map(OneSet::begin_anew).collect();
+        faults.iter().for_each(|faults| faults.fail_claims(usize::MAX));
+        faults
     }
 
     pub(crate) fn open(&self) -> OrderStore {

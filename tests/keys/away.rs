@@ -198,3 +198,21 @@ fn a_number_that_a_void_of_its_key_says_to_end_is_told_to_nobody() {
     until("the first is void", || is_void_everywhere(&bench, first));
     assert_eq!(bench.live(&store), [new.number].into());
 }
+
+/// The order is there. A token of what was to be written first would say that it is not.
+#[test]
+fn an_order_whose_record_cannot_be_written_in_time_is_no_create_in_doubt() {
+    let bench = formed(&[7, 8]);
+    let first = bench.set(set(7)).number(today(), 500);
+    bench.set(set(7)).plant(&[0, 1, 2], first, FIRST, "once", origin("k", "once", &[]));
+    leaves(&bench, 8, 2);
+    let store = bench.open();
+    ends(store.compared()).expect("they are compared");
+    bench.set(set(7)).faults.iter().for_each(|faults| faults.hang_applies());
+    let late = ends(store.create_with("once", key("k").deadline(crate::bench::SOON)));
+    assert!(matches!(late, Err(Error::NotAttempted { .. })), "{late:?}");
+    bench.set(set(7)).faults.iter().for_each(|faults| faults.release());
+    let told = placed(store.create_with("once", key("k")));
+    assert_eq!((told.number, told.repeated), (first, true));
+    assert_eq!(bench.live(&store), [first].into());
+}

@@ -1,7 +1,7 @@
 //! Does what was decided about a create with a key: places an order, tells the one that stands, ends those that gave way to it.
 
 use super::decide::{Verdict, decide};
-use super::{Doubtful, Purpose, Request, Settled, View, Wanted};
+use super::{Doubtful, Purpose, Request, Settled, View, Wanted, no_turn};
 use crate::error::{Error, NotAttempted};
 use crate::heal::Alarm;
 use crate::order::{Day, OrderNumber};
@@ -178,6 +178,8 @@ impl Inner {
                 }
                 // Changed or void meanwhile.
                 Err(Error::VersionMismatch { .. } | Error::NoSuchOrder { .. }) => store.ask(request),
+                // The order is there, whatever becomes of that write: a token of it would say that there is none.
+                Err(Error::Ambiguous { .. }) => store.end(request, Err(no_turn())),
                 Err(error) => store.end(request, Err(error)),
             }
         };

@@ -65,7 +65,8 @@ pub enum NotAttempted {
         /// The order.
         number: OrderNumber,
     },
-    /// Others were creating with the same request key until the deadline, or what they made of its orders changed all the time. Retry.
+    /// Others were creating with the same request key until the deadline, or what they made of its orders changed all the time; or there is
+    /// an order, and its SET did not confirm in time what its record must say before it is told. Retry.
     #[error("the deadline passed before it was this create's turn on its request key")]
     NoKeyTurn,
     /// As many creates with request keys are under way, with this one or in all, as may be, or ended in doubt. Retry when some of them
